@@ -1,0 +1,2 @@
+//! The binary `wikigpt`.
+fn main() {}

@@ -1,0 +1,64 @@
+//! What developers and CI run: `cargo xtask COMMAND`.
+
+mod interop;
+mod python;
+mod test;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+/// Tasks of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Every test of the workspace, and TensorBoard's own reader on the events of a run.
+    ///
+    /// Tests on real text find it by WIKIGPT_DATA, a folder with wikitext-2/wikitext-2-v1.zip; without it they are
+    /// skipped, and the last lines say so.
+    Test,
+    /// Loads an exported model in Hugging Face transformers and compares its logits with ours.
+    ///
+    /// Installs CPU PyTorch and transformers into target/peers-venv; too heavy for each run of CI.
+    Interop,
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Test => test::run(),
+        Task::Interop => interop::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root folder.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("xtask lies in the workspace")
+}
+
+/// The cargo that runs this program.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end; an error unless it succeeds.
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?} did not start"))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
+    }
+    Ok(())
+}

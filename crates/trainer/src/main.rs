@@ -1,2 +1,6 @@
 //! The binary `wikigpt`.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    eprintln!("error: the commands wait for the model, dataset and CPU crates");
+    std::process::ExitCode::FAILURE
+}

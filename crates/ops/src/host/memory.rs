@@ -1,35 +1,10 @@
-//! Memory for backends that compute in host memory: allocations behind [`Slot`]s, and checked views of them.
-
-use std::fmt;
+//! Allocations in host memory behind [`Slot`]s, and checked views of them.
 
 use bytemuck::Pod;
 use memmap2::{Advice, MmapMut, MmapRaw};
 
+use super::Float;
 use crate::{Error, IGNORE, Kind, Result, Slot, Tok};
-
-/// The float that a host backend computes in.
-pub trait Float: Pod + Send + Sync + fmt::Debug {
-    /// Rounds from f32, the type in which data is uploaded.
-    fn from_f32(x: f32) -> Self;
-    /// Rounds to f32.
-    fn to_f32(self) -> f32;
-}
-impl Float for f32 {
-    fn from_f32(x: f32) -> f32 {
-        x
-    }
-    fn to_f32(self) -> f32 {
-        self
-    }
-}
-impl Float for f64 {
-    fn from_f32(x: f32) -> f64 {
-        x.into()
-    }
-    fn to_f32(self) -> f32 {
-        self as f32
-    }
-}
 
 /// A slot as an op was given it, with the name and the length that the op knows it by.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +34,10 @@ pub fn arg<K: Kind>(op: &'static str, name: &'static str, slot: Slot<K>, want: u
 /// [`Error::Argument`] when a dimension is 0 or the product does not fit a usize.
 pub fn size(op: &'static str, name: &str, shape: &[usize]) -> Result<usize> {
     if shape.contains(&0) {
-        return Err(Error::Argument { op, message: format!("{name} has the shape {shape:?}: no dimension may be 0") });
+        return Err(Error::Argument {
+            op,
+            message: format!("{name} has the shape {shape:?}: no dimension may be 0"),
+        });
     }
     shape.iter().try_fold(1_usize, |product, d| product.checked_mul(*d)).ok_or_else(|| Error::Argument {
         op,
@@ -72,7 +50,12 @@ impl Arg {
     ///
     /// # Errors
     /// [`Error::Argument`] when a dimension is 0 or the slot does not hold as many elements as the shape.
-    pub fn shaped<K: Kind>(op: &'static str, name: &'static str, slot: Slot<K>, shape: &[usize]) -> Result<Arg> {
+    pub fn shaped<K: Kind>(
+        op: &'static str,
+        name: &'static str,
+        slot: Slot<K>,
+        shape: &[usize],
+    ) -> Result<Arg> {
         let want = size(op, name, shape)?;
         if slot.len != want {
             let message = format!("{name} must hold {want} elements (shape {shape:?}), got {}", slot.len);
@@ -105,7 +88,11 @@ pub fn indices(op: &'static str, name: &str, indices: &[u32], rows: usize, ignor
         None => Ok(()),
         Some(at) => Err(Error::Argument {
             op,
-            message: format!("{name}[{at}] is {}, but there are only {rows} rows (0 to {})", indices[at], rows - 1),
+            message: format!(
+                "{name}[{at}] is {}, but there are only {rows} rows (0 to {})",
+                indices[at],
+                rows - 1
+            ),
         }),
     }
 }
@@ -209,7 +196,7 @@ impl<F: Float> Memory<F> {
         } else {
             let ([], [src], []) = self.views("download", [], [src], [])?;
             for (dst, src) in bytemuck::cast_slice_mut::<_, f32>(dst).iter_mut().zip(src) {
-                *dst = src.to_f32();
+                *dst = Float::to_f32(*src);
             }
         }
         Ok(())

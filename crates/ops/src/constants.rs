@@ -1,0 +1,89 @@
+//! The constants that ops take: dropout and AdamW.
+
+use crate::philox::philox4x32_10;
+use crate::{Error, Result};
+
+/// Dropout's probability and the key from which forward and backward derive the same mask.
+///
+/// Element `i` is kept when word `i mod 4` of Philox4x32-10 (counter `[i / 4 (low), i / 4 (high), site, 0]`, key `seed`) is at least
+/// `p·2³²`; kept elements are scaled by 1/(1 − p). Nothing is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Probability of dropping an element, in [0, 1). With 0 the op is the identity.
+    pub p: f32,
+    /// Changes every micro-batch.
+    pub seed: u64,
+    /// Which dropout in the model: no two share a mask.
+    pub site: u32,
+}
+
+impl Dropout {
+    /// No dropout.
+    pub const NONE: Dropout = Dropout { p: 0.0, seed: 0, site: 0 };
+
+    /// Refuses a probability outside [0, 1), on behalf of `op`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check(self, op: &'static str) -> Result {
+        if (0.0..1.0).contains(&self.p) {
+            return Ok(());
+        }
+        let message = format!("the dropout probability must be at least 0 and less than 1, got {}", self.p);
+        Err(Error::Argument { op, message })
+    }
+
+    /// The least word with which an element is kept: p·2³², rounded up.
+    pub fn threshold(self) -> u32 {
+        (f64::from(self.p) * 4_294_967_296.0).ceil() as u32
+    }
+
+    /// What kept elements are multiplied by: 1/(1 − p).
+    pub fn scale(self) -> f64 {
+        1.0 / (1.0 - f64::from(self.p))
+    }
+
+    /// The random words of elements `4·block` to `4·block + 3`.
+    pub fn words(self, block: u64) -> [u32; 4] {
+        let counter = [block as u32, (block >> 32) as u32, self.site, 0];
+        philox4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32])
+    }
+
+    /// Whether element `index` is kept. One generator call per element: a backend that walks a tensor asks for
+    /// [`words`](Dropout::words) and uses all four.
+    pub fn keep(self, index: u64) -> bool {
+        self.words(index / 4)[(index % 4) as usize] >= self.threshold()
+    }
+
+    /// What element `index` is multiplied by: 0 or [`scale`](Dropout::scale).
+    pub fn factor(self, index: u64) -> f64 {
+        if self.p == 0.0 || self.keep(index) { self.scale() } else { 0.0 }
+    }
+}
+
+/// The constants of one AdamW update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay; 0 for tensors of one dimension.
+    pub weight_decay: f32,
+    /// The update's number, from 1, for the bias corrections 1 − βᵗ.
+    pub step: u64,
+    /// The largest global gradient norm let through, if any: larger gradients are scaled down to it.
+    pub clip: Option<f32>,
+}
+
+impl AdamW {
+    /// The bias corrections 1 − β₁ᵗ and 1 − β₂ᵗ.
+    pub fn corrections(self) -> (f64, f64) {
+        let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        (correction(self.beta1), correction(self.beta2))
+    }
+}

@@ -1,0 +1,10 @@
+//! One file per command; training has a folder of its own.
+
+pub mod doctor;
+pub mod eval;
+pub mod export;
+pub mod generate;
+pub mod import;
+pub mod inspect;
+pub mod plan;
+pub mod prepare;

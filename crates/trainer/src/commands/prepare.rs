@@ -1,0 +1,82 @@
+//! `wikigpt prepare`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{ArgGroup, Args, ValueEnum};
+use wikigpt_dataset::TokenizerSpec;
+use wikigpt_dataset::prepare::{self, Options, Source, WikiText};
+
+use crate::fault::{BadInput, bad_input};
+use crate::{folder, output};
+
+/// Flags of `wikigpt prepare`.
+#[derive(Args)]
+#[command(group(ArgGroup::new("source").required(true).args(["corpus", "text"])))]
+pub struct Arguments {
+    /// A corpus by name; it is downloaded once and kept in the user's cache folder
+    #[arg(value_name = "CORPUS")]
+    corpus: Option<Corpus>,
+    /// Any UTF-8 text files instead
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    text: Vec<PathBuf>,
+    /// Take CORPUS from this archive instead of the network
+    #[arg(long, value_name = "ZIP", requires = "corpus")]
+    archive: Option<PathBuf>,
+    /// How text becomes tokens: bytes, gpt2, words, bpe:N (trained on the corpus) or file:tokenizer.json
+    #[arg(long, value_name = "KIND", default_value = "bytes")]
+    tokenizer: String,
+    /// Share of --text that is held back for validation [default: 0.1]
+    #[arg(long, value_name = "F", requires = "text", allow_negative_numbers = true)]
+    valid_fraction: Option<f64>,
+    /// Leave out the <|endoftext|> that gpt2 and bpe:N put before each article
+    #[arg(long)]
+    no_document_tokens: bool,
+    /// Write nanoGPT's bare u16 tokens instead of llm.c's files
+    #[arg(long)]
+    raw_u16: bool,
+    /// Folder to write; must not exist yet, or be empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Corpus {
+    /// WikiText-2, two million words of Wikipedia
+    #[value(name = "wikitext-2")]
+    WikiText2,
+    /// WikiText-103, a hundred million words of Wikipedia
+    #[value(name = "wikitext-103")]
+    WikiText103,
+}
+
+/// Writes token files.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let tokenizer: TokenizerSpec = match arguments.tokenizer.parse() {
+        Ok(tokenizer) => tokenizer,
+        Err(error) => {
+            return Err(BadInput::new(format!("--tokenizer {}: {error}", arguments.tokenizer)).into());
+        }
+    };
+    let valid_fraction = arguments.valid_fraction.unwrap_or(0.1);
+    if !(0.0..1.0).contains(&valid_fraction) {
+        bad_input!("--valid-fraction {valid_fraction}: must be at least 0 and below 1");
+    }
+    folder::check_new(&arguments.out, "--out")?;
+    let archive = arguments.archive;
+    let source = match arguments.corpus {
+        Some(Corpus::WikiText2) => Source::WikiText { which: WikiText::Two, archive },
+        Some(Corpus::WikiText103) => Source::WikiText { which: WikiText::OneHundredThree, archive },
+        None => Source::Text { files: arguments.text, valid_fraction },
+    };
+    let info = prepare::run(&Options {
+        source,
+        tokenizer,
+        document_tokens: !arguments.no_document_tokens,
+        raw_u16: arguments.raw_u16,
+        out: arguments.out.clone(),
+    })?;
+    output::line(&super::inspect::describe_dataset(&info))?;
+    eprintln!("next: wikigpt train --data {}", arguments.out.display());
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! `metrics.jsonl`: one JSON object a line for every step and every validation.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::folder;
+
+/// A line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Line {
+    /// A step.
+    Train(Train),
+    /// A validation.
+    Valid(Valid),
+}
+
+/// What a step measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Train {
+    /// Which step, from 0.
+    pub step: u64,
+    /// Mean over the step's tokens before its update, in nats.
+    pub loss: f64,
+    /// Learning rate of its update.
+    pub lr: f64,
+    /// Global norm of its gradient, before clipping.
+    pub grad_norm: f64,
+    /// Tokens it trained on.
+    pub tokens: u64,
+    /// Milliseconds it took.
+    pub step_ms: f64,
+    /// `tokens` by time.
+    pub tokens_per_second: f64,
+    /// Share of the device's peak FLOP/s that the model's FLOPs took; null where the peak is unknown.
+    pub mfu: Option<f64>,
+}
+
+/// What a validation measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Valid {
+    /// Steps done before it.
+    pub step: u64,
+    /// Mean over `tokens`, in nats.
+    pub loss: f64,
+    /// Tokens predicted.
+    pub tokens: u64,
+}
+
+impl Line {
+    fn step(&self) -> u64 {
+        match self {
+            Line::Train(line) => line.step,
+            Line::Valid(line) => line.step,
+        }
+    }
+}
+
+/// Appends to `metrics.jsonl`.
+pub struct Metrics {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Metrics {
+    /// Goes on with the file in a run folder, or begins it, keeping only lines of steps before `step`.
+    pub fn from_step(run: &Path, step: u64) -> Result<Self> {
+        let path = run.join("metrics.jsonl");
+        let kept = match fs::read_to_string(&path) {
+            Ok(text) => lines_before(&text, step),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        folder::write_file(&path, kept.as_bytes())?;
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Metrics { path, file: BufWriter::new(file) })
+    }
+
+    /// Appends a line; readers see whole lines only.
+    pub fn write(&mut self, line: &Line) -> Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.flush());
+        written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// The whole lines that belong to steps before `step`. A line torn by a kill ends the file.
+fn lines_before(text: &str, step: u64) -> String {
+    let keep = |line: &&str| {
+        line.ends_with('\n') && serde_json::from_str::<Line>(line).is_ok_and(|l| l.step() < step)
+    };
+    text.split_inclusive('\n').filter(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn train(step: u64) -> Line {
+        Line::Train(Train {
+            step,
+            loss: 5.602_244_853_973_389,
+            lr: 1e-4,
+            grad_norm: 3.1,
+            tokens: 1024,
+            step_ms: 12.3,
+            tokens_per_second: 83_000.0,
+            mfu: None,
+        })
+    }
+
+    #[test]
+    fn lines_have_the_documented_keys_in_order() {
+        assert_eq!(
+            serde_json::to_string(&train(0)).unwrap(),
+            r#"{"kind":"train","step":0,"loss":5.602244853973389,"lr":0.0001,"grad_norm":3.1,"tokens":1024,"#
+                .to_owned()
+                + r#""step_ms":12.3,"tokens_per_second":83000.0,"mfu":null}"#
+        );
+        let valid = Line::Valid(Valid { step: 0, loss: 5.5961, tokens: 10240 });
+        assert_eq!(
+            serde_json::to_string(&valid).unwrap(),
+            r#"{"kind":"valid","step":0,"loss":5.5961,"tokens":10240}"#
+        );
+    }
+
+    #[test]
+    fn going_on_cuts_later_and_torn_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut metrics = Metrics::from_step(folder.path(), 0).unwrap();
+        for step in 0..5 {
+            metrics.write(&Line::Valid(Valid { step, loss: 1.0, tokens: 1 })).unwrap();
+            metrics.write(&train(step)).unwrap();
+        }
+        drop(metrics);
+        let torn = fs::read_to_string(&path).unwrap() + r#"{"kind":"train","st"#;
+        fs::write(&path, torn).unwrap();
+
+        let mut metrics = Metrics::from_step(folder.path(), 3).unwrap();
+        metrics.write(&train(3)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let steps: Vec<_> = text.lines().map(|l| serde_json::from_str::<Line>(l).unwrap().step()).collect();
+        assert_eq!(steps, [0, 0, 1, 1, 2, 2, 3]);
+    }
+}

@@ -1,0 +1,302 @@
+//! A run's settings once every open question is answered: defaults filled in, contradictions refused.
+
+use anyhow::Result;
+use wikigpt_gpt::Config;
+use wikigpt_gpt::schedule::{Kind, Schedule};
+
+use crate::device::{self, Device};
+use crate::fault::bad_input;
+use crate::flags::{Flags, OrderName, PrecisionName, ScheduleName};
+use crate::shape;
+
+/// What a run is trained on, as far as settings depend on it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Tokens in the training split.
+    pub train_tokens: u64,
+    /// Tokens in the validation split.
+    pub valid_tokens: u64,
+    /// Whether it is the corpus inside this program.
+    pub embedded: bool,
+}
+
+/// Everything about a run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The model's shape.
+    pub config: Config,
+    /// Tokens seen at once in training (T); at most the model's context.
+    pub context: usize,
+    /// Sequences in a micro-batch (B).
+    pub batch: usize,
+    /// Micro-batches in a step.
+    pub grad_accum: usize,
+    /// Steps in all.
+    pub steps: u64,
+    /// Learning rate by step.
+    pub schedule: Schedule,
+    /// AdamW's decay of tensors of two or more dimensions.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// Largest gradient norm let through; 0 for any.
+    pub grad_clip: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Order of training windows.
+    pub order: OrderName,
+    /// Validate every so many steps; 0 for never.
+    pub eval_every: u64,
+    /// Batches in a validation.
+    pub eval_batches: u64,
+    /// Sample every so many steps; 0 for never.
+    pub sample_every: u64,
+    /// Save every so many steps; 0 for only at the end.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept; 0 for all.
+    pub keep: usize,
+    /// Print every so many steps; 0 for never.
+    pub log_every: u64,
+    /// CPU threads; by default one per core.
+    pub threads: Option<usize>,
+    /// All of the above as flags, to be written to the run's `config.toml`.
+    pub flags: Flags,
+}
+
+/// Sequences in a micro-batch of a small model.
+const SMALL_BATCH: usize = 16;
+
+/// Steps of a run on the embedded corpus: about a minute on two cores.
+const EMBEDDED_STEPS: u64 = 600;
+
+impl Settings {
+    /// Fills in what `flags` leave open. `initial` is the shape of the model that training starts from, if any.
+    pub fn resolve(flags: &Flags, facts: &Facts, initial: Option<&Config>) -> Result<Settings> {
+        let (device, precision) = device_of(flags)?;
+        device::check(device, precision)?;
+        let (config, context) = shape::resolve(flags, facts.vocab_size, initial)?;
+        let batch = flags.batch.unwrap_or(if config.n_embd > 384 { 4 } else { SMALL_BATCH });
+        positive("batch", batch)?;
+        if batch.checked_mul(context).is_none_or(|tokens| tokens > u32::MAX as usize) {
+            bad_input!("--batch {batch} --context {context}: a micro-batch of more than 2^32 tokens");
+        }
+        let grad_accum = grad_accum(flags, batch * context)?;
+        check_data(facts, batch, context, flags.eval_every)?;
+        let steps = steps(flags, facts, batch * context * grad_accum)?;
+
+        let lr = flags.lr.unwrap_or_else(|| learning_rate(&config));
+        let min_lr = flags.min_lr.unwrap_or(lr / 10.0);
+        let warmup = flags.warmup.unwrap_or(if config.n_embd > 384 { 700 } else { 20 });
+        check_rates(lr, min_lr)?;
+        let schedule_name = flags.schedule.unwrap_or(ScheduleName::Cosine);
+        let weight_decay = non_negative("weight-decay", flags.weight_decay.unwrap_or(0.1))?;
+        let beta1 = fraction("beta1", flags.beta1.unwrap_or(0.9))?;
+        let beta2 = fraction("beta2", flags.beta2.unwrap_or(0.95))?;
+        let grad_clip = non_negative("grad-clip", flags.grad_clip.unwrap_or(1.0))?;
+
+        let per_batch = (batch * context) as u64;
+        let eval_batches =
+            flags.eval_batches.unwrap_or(20).min(facts.valid_tokens.saturating_sub(1) / per_batch);
+        let eval_every = flags.eval_every.unwrap_or(200);
+        if eval_every > 0 && flags.eval_batches == Some(0) {
+            bad_input!("--eval-batches 0: use --eval-every 0 to do without validation");
+        }
+        let sample_every = flags.sample_every.unwrap_or(300);
+        let checkpoint_every = flags.checkpoint_every.unwrap_or(500);
+        let keep = flags.keep.unwrap_or(2);
+        let log_every = flags.log_every.unwrap_or(10);
+        let order = flags.order.unwrap_or(OrderName::Shuffled);
+        let seed = flags.seed.unwrap_or(1);
+        if let Some(threads) = flags.threads {
+            positive("threads", threads)?;
+        }
+
+        let resolved = Flags {
+            data: flags.data.clone(),
+            out: None,
+            preset: None,
+            n_layer: Some(config.n_layer),
+            n_head: Some(config.n_head),
+            n_embd: Some(config.n_embd),
+            context: Some(context),
+            bias: Some(config.bias),
+            tied: Some(config.tied),
+            dropout: Some(f64::from(config.dropout)),
+            init: flags.init.clone(),
+            batch: Some(batch),
+            grad_accum: Some(grad_accum),
+            tokens_per_step: None,
+            steps: Some(steps),
+            epochs: None,
+            lr: Some(lr),
+            min_lr: Some(min_lr),
+            warmup: Some(warmup),
+            schedule: Some(schedule_name),
+            weight_decay: Some(weight_decay),
+            beta1: Some(beta1),
+            beta2: Some(beta2),
+            grad_clip: Some(grad_clip),
+            seed: Some(seed),
+            order: Some(order),
+            eval_every: Some(eval_every),
+            eval_batches: Some(eval_batches),
+            sample_every: Some(sample_every),
+            checkpoint_every: Some(checkpoint_every),
+            keep: Some(keep),
+            log_every: Some(log_every),
+            device: flags.device.clone(),
+            precision: Some(precision),
+            threads: flags.threads,
+        };
+        Ok(Settings {
+            config,
+            context,
+            batch,
+            grad_accum,
+            steps,
+            schedule: Schedule { kind: schedule_kind(schedule_name), lr, min_lr, warmup, steps },
+            weight_decay,
+            beta1,
+            beta2,
+            grad_clip,
+            seed,
+            order,
+            eval_every,
+            eval_batches,
+            sample_every,
+            checkpoint_every,
+            keep,
+            log_every,
+            threads: flags.threads,
+            flags: resolved,
+        })
+    }
+
+    /// Tokens in a micro-batch.
+    pub fn micro_tokens(&self) -> usize {
+        self.batch * self.context
+    }
+
+    /// Tokens in a step.
+    pub fn step_tokens(&self) -> u64 {
+        (self.micro_tokens() * self.grad_accum) as u64
+    }
+}
+
+/// The device and precision asked for.
+pub fn device_of(flags: &Flags) -> Result<(Device, PrecisionName)> {
+    let device = flags.device.as_deref().unwrap_or("auto").parse()?;
+    Ok((device, flags.precision.unwrap_or(PrecisionName::F32)))
+}
+
+fn grad_accum(flags: &Flags, micro_tokens: usize) -> Result<usize> {
+    if let Some(tokens) = flags.tokens_per_step {
+        if tokens == 0 || tokens % micro_tokens != 0 {
+            bad_input!(
+                "--tokens-per-step {tokens} is not a multiple of batch × context = {micro_tokens} tokens"
+            );
+        }
+        return Ok(tokens / micro_tokens);
+    }
+    let grad_accum = flags.grad_accum.unwrap_or(1);
+    positive("grad-accum", grad_accum)?;
+    if grad_accum.checked_mul(micro_tokens).is_none() {
+        bad_input!("--grad-accum {grad_accum}: too large");
+    }
+    Ok(grad_accum)
+}
+
+/// A window of T tokens and its targets, B of them, must be there in both splits.
+fn check_data(facts: &Facts, batch: usize, context: usize, eval_every: Option<u64>) -> Result<()> {
+    let needed = (batch * context) as u64 + 1;
+    let train = facts.train_tokens;
+    if (context as u64) >= train {
+        bad_input!("--context {context}: longer than the training data, which has {train} tokens");
+    }
+    if needed > train {
+        bad_input!(
+            "a batch takes batch × context + 1 = {needed} tokens, but the training data has {train}: \
+             use a smaller --batch or --context"
+        );
+    }
+    if needed > facts.valid_tokens && eval_every != Some(0) {
+        bad_input!(
+            "a batch takes batch × context + 1 = {needed} tokens, but the validation data has {}: \
+             use a smaller --batch or --context, or --eval-every 0 to do without validation",
+            facts.valid_tokens
+        );
+    }
+    Ok(())
+}
+
+fn steps(flags: &Flags, facts: &Facts, step_tokens: usize) -> Result<u64> {
+    if let Some(steps) = flags.steps {
+        return Ok(steps);
+    }
+    let epochs = match flags.epochs {
+        Some(epochs) if epochs.is_finite() && epochs > 0.0 => epochs,
+        Some(epochs) => bad_input!("--epochs {epochs}: must be a number above 0"),
+        None if facts.embedded => return Ok(EMBEDDED_STEPS),
+        None => 1.0,
+    };
+    let steps = facts.train_tokens as f64 * epochs / step_tokens as f64;
+    Ok((steps as u64).max(1))
+}
+
+/// The learning rates of GPT-2's and GPT-3's papers' sizes; small models bear more.
+fn learning_rate(config: &Config) -> f64 {
+    match config.n_embd {
+        0..=384 => 1e-3,
+        385..=768 => 6e-4,
+        769..=1024 => 3e-4,
+        _ => 2e-4,
+    }
+}
+
+fn check_rates(lr: f64, min_lr: f64) -> Result<()> {
+    if !(lr.is_finite() && lr > 0.0) {
+        bad_input!("--lr {lr}: must be a number above 0");
+    }
+    non_negative("min-lr", min_lr)?;
+    if min_lr > lr {
+        bad_input!("--min-lr {min_lr} is above --lr {lr}");
+    }
+    Ok(())
+}
+
+fn schedule_kind(name: ScheduleName) -> Kind {
+    match name {
+        ScheduleName::Cosine => Kind::Cosine,
+        ScheduleName::Linear => Kind::Linear,
+        ScheduleName::Wsd => Kind::Wsd,
+        ScheduleName::Constant => Kind::Constant,
+    }
+}
+
+/// Refuses zero.
+pub fn positive(name: &str, value: usize) -> Result<()> {
+    if value == 0 {
+        bad_input!("--{name} 0: must be at least 1");
+    }
+    Ok(())
+}
+
+/// Refuses what is below zero or no number.
+fn non_negative(name: &str, value: f64) -> Result<f64> {
+    if !(value.is_finite() && value >= 0.0) {
+        bad_input!("--{name} {value}: must be a number not below 0");
+    }
+    Ok(value)
+}
+
+/// Refuses what is not in [0, 1).
+pub fn fraction(name: &str, value: f64) -> Result<f64> {
+    if !(0.0..1.0).contains(&value) {
+        bad_input!("--{name} {value}: must be at least 0 and below 1");
+    }
+    Ok(value)
+}

@@ -12,7 +12,7 @@ pub use float::Float;
 pub use kernels::Kernels;
 pub use memory::Memory;
 
-use crate::{Act, Result, Slot};
+use crate::{Kind, Result, Slot};
 
 /// A backend in host memory: [`Ops`](crate::Ops) over a set of [`Kernels`].
 pub struct Host<K: Kernels> {
@@ -34,8 +34,8 @@ impl<K: Kernels> Host<K> {
     /// Copies into a slot in the backend's own precision.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) when the lengths differ.
-    pub fn write(&mut self, slot: Slot<Act>, data: &[K::F]) -> Result {
+    /// [`Error::Argument`](crate::Error::Argument) when the lengths differ, or the slot holds tokens.
+    pub fn write<S: Kind>(&mut self, slot: Slot<S>, data: &[K::F]) -> Result {
         let ([dst], [], []) =
             self.memory.views("write", [memory::arg("write", "slot", slot, data.len())?], [], [])?;
         dst.copy_from_slice(data);
@@ -45,8 +45,8 @@ impl<K: Kernels> Host<K> {
     /// A slot's elements in the backend's own precision.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) when there is no such slot.
-    pub fn read(&mut self, slot: Slot<Act>) -> Result<&[K::F]> {
+    /// [`Error::Argument`](crate::Error::Argument) when there is no such slot, or it holds tokens.
+    pub fn read<S: Kind>(&mut self, slot: Slot<S>) -> Result<&[K::F]> {
         let ([], [src], []) =
             self.memory.views("read", [], [memory::arg("read", "slot", slot, slot.len)?], [])?;
         Ok(src)

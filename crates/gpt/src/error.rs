@@ -1,0 +1,33 @@
+//! What can go wrong with a model.
+
+use std::path::PathBuf;
+
+/// A model's error: each is one sentence for the person who runs the program.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A shape that no model can have, or a setting that does not fit it.
+    #[error("{0}")]
+    Config(String),
+    /// The backend refused or failed.
+    #[error(transparent)]
+    Ops(#[from] wikigpt_ops::Error),
+    /// A file is not what it should be.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        message: String,
+    },
+    /// The system could not read or write a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+}
+
+/// The result of working with a model.
+pub type Result<T = ()> = std::result::Result<T, Error>;

@@ -81,6 +81,32 @@ pub struct AdamW {
 }
 
 impl AdamW {
+    /// Refuses constants with which the update is not defined, on behalf of `op`: a step 0, a β outside [0, 1), a `lr`, `eps` or
+    /// `weight_decay` that is negative or not finite, a clip that is not above 0.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the constant.
+    pub fn check(self, op: &'static str) -> Result {
+        let refuse = |message: String| Err(Error::Argument { op, message });
+        if self.step == 0 {
+            return refuse("step must be at least 1".into());
+        }
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return refuse(format!("{name} must be at least 0 and less than 1, got {beta}"));
+            }
+        }
+        for (name, x) in [("lr", self.lr), ("eps", self.eps), ("weight_decay", self.weight_decay)] {
+            if !(0.0..f32::INFINITY).contains(&x) {
+                return refuse(format!("{name} must be at least 0 and finite, got {x}"));
+            }
+        }
+        match self.clip {
+            Some(clip) if clip.is_nan() || clip <= 0.0 => refuse(format!("clip must be above 0, got {clip}")),
+            _ => Ok(()),
+        }
+    }
+
     /// The bias corrections 1 − β₁ᵗ and 1 − β₂ᵗ.
     pub fn corrections(self) -> (f64, f64) {
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);

@@ -10,6 +10,7 @@
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+pub mod conformance;
 mod constants;
 mod error;
 pub mod host;

@@ -5,7 +5,7 @@ use crate::{Act, AdamW, Dropout, Kind, Result, Slot, Stat, Tok, Update};
 /// The operations. See the crate's documentation for the names of dimensions.
 ///
 /// A method's outputs come first, then inputs, then dimensions. Outputs may hold anything before (NaN included)
-/// unless an [`Update::Add`] or the word *in place* says otherwise. Every method returns [`Error::Argument`] when a
+/// unless an [`Update::Add`] or the word *in place* says otherwise. Every method returns [`Error::Argument`](crate::Error::Argument) when a
 /// slot's length is not what the dimensions ask for, or an output overlaps another argument.
 ///
 /// Results do not depend on chance: the same inputs on the same machine give the same bits.
@@ -21,23 +21,35 @@ pub trait Ops {
     /// Allocates `len` elements, all zero.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`].
-    fn alloc<K: Kind>(&mut self, len: usize) -> Result<Slot<K>>;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn alloc<K: Kind>(&mut self, len: usize) -> Result<Slot<K>>
+    where
+        Self: Sized;
 
     /// Gives an allocation back. The slot must be the whole of it; later use of it is an error.
-    fn free<K: Kind>(&mut self, slot: Slot<K>) -> Result;
+    fn free<K: Kind>(&mut self, slot: Slot<K>) -> Result
+    where
+        Self: Sized;
 
     /// Copies from host memory, rounding to the backend's precision.
-    fn upload<K: Kind>(&mut self, dst: Slot<K>, src: &[K::Host]) -> Result;
+    fn upload<K: Kind>(&mut self, dst: Slot<K>, src: &[K::Host]) -> Result
+    where
+        Self: Sized;
 
     /// Copies to host memory once everything asked for before is done.
-    fn download<K: Kind>(&mut self, dst: &mut [K::Host], src: Slot<K>) -> Result;
+    fn download<K: Kind>(&mut self, dst: &mut [K::Host], src: Slot<K>) -> Result
+    where
+        Self: Sized;
 
     /// Copies between slots.
-    fn copy<K: Kind>(&mut self, dst: Slot<K>, src: Slot<K>) -> Result;
+    fn copy<K: Kind>(&mut self, dst: Slot<K>, src: Slot<K>) -> Result
+    where
+        Self: Sized;
 
     /// Sets every element to zero.
-    fn zero<K: Kind>(&mut self, dst: Slot<K>) -> Result;
+    fn zero<K: Kind>(&mut self, dst: Slot<K>) -> Result
+    where
+        Self: Sized;
 
     /// Waits until everything asked for before is done.
     fn synchronize(&mut self) -> Result;
@@ -351,7 +363,7 @@ pub trait Ops {
 
     // ---- cross-entropy
 
-    /// losses\[n\] = log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\], v < V; 0 where the target is [`IGNORE`].
+    /// losses\[n\] = log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\], v < V; 0 where the target is [`IGNORE`](crate::IGNORE).
     /// `losses`, `targets` (N), `logits` (N,Vp); columns from V on are not read.
     fn cross_entropy_forward(
         &mut self,
@@ -364,7 +376,7 @@ pub trait Ops {
     ) -> Result;
 
     /// The same losses, and in place of the logits their gradient scale·(softmax − onehot); columns from V on, and
-    /// rows whose target is [`IGNORE`], become 0.
+    /// rows whose target is [`IGNORE`](crate::IGNORE), become 0.
     fn cross_entropy_forward_backward(
         &mut self,
         losses: Slot<Stat>,

@@ -70,7 +70,8 @@ impl<K> Eq for Slot<K> {}
 
 impl<K: Kind> fmt::Debug for Slot<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}; {}..{}]", K::NAME, self.allocation, self.offset, self.offset + self.len)
+        let Range { start, end } = self.range();
+        write!(f, "{}[{}; {start}..{end}]", K::NAME, self.allocation)
     }
 }
 
@@ -95,13 +96,13 @@ impl<K: Kind> Slot<K> {
 
     /// The elements `[self.offset, self.offset + self.len)` of the allocation.
     pub fn range(self) -> Range<usize> {
-        self.offset..self.offset + self.len
+        self.offset..self.offset.saturating_add(self.len)
     }
 
     /// Whether both name at least one element in common.
     pub fn overlaps<J: Kind>(self, other: Slot<J>) -> bool {
         self.allocation == other.allocation
-            && self.offset < other.offset + other.len
-            && other.offset < self.offset + self.len
+            && self.offset < other.range().end
+            && other.offset < self.range().end
     }
 }

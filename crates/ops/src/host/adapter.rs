@@ -425,8 +425,8 @@ impl<K: Kernels> Ops for Host<K> {
         const OP: &str = "attention_forward";
         dropout.check(OP)?;
         let write =
-            [Arg::shaped(OP, "out", out, &[B, T, NH * HS])?, Arg::shaped(OP, "lse", lse, &[B, NH, T])?];
-        let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3 * NH * HS])?];
+            [Arg::shaped(OP, "out", out, &[B, T, NH, HS])?, Arg::shaped(OP, "lse", lse, &[B, NH, T])?];
+        let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?];
         let ([out, lse], [qkv], []) = self.memory.views(OP, write, read, [])?;
 
         self.kernels.attention_forward(out, lse, qkv, B, Heads { T, NH, HS }, dropout);
@@ -448,12 +448,12 @@ impl<K: Kernels> Ops for Host<K> {
     ) -> Result {
         const OP: &str = "attention_backward";
         dropout.check(OP)?;
-        let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3 * NH * HS])?];
+        let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?];
         let read = [
-            Arg::shaped(OP, "dout", dout, &[B, T, NH * HS])?,
-            Arg::shaped(OP, "out", out, &[B, T, NH * HS])?,
+            Arg::shaped(OP, "dout", dout, &[B, T, NH, HS])?,
+            Arg::shaped(OP, "out", out, &[B, T, NH, HS])?,
             Arg::shaped(OP, "lse", lse, &[B, NH, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3 * NH * HS])?,
+            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
         ];
         let ([dqkv], [dout, out, lse, qkv], []) = self.memory.views(OP, write, read, [])?;
 
@@ -480,11 +480,11 @@ impl<K: Kernels> Ops for Host<K> {
             return Err(Error::Argument { op: OP, message });
         }
         let write = [
-            Arg::shaped(OP, "out", out, &[B, Tn, NH * HS])?,
-            Arg::shaped(OP, "kcache", kcache, &[B, Tmax, NH * HS])?,
-            Arg::shaped(OP, "vcache", vcache, &[B, Tmax, NH * HS])?,
+            Arg::shaped(OP, "out", out, &[B, Tn, NH, HS])?,
+            Arg::shaped(OP, "kcache", kcache, &[B, Tmax, NH, HS])?,
+            Arg::shaped(OP, "vcache", vcache, &[B, Tmax, NH, HS])?,
         ];
-        let read = [Arg::shaped(OP, "qkv", qkv, &[B, Tn, 3 * NH * HS])?];
+        let read = [Arg::shaped(OP, "qkv", qkv, &[B, Tn, 3, NH, HS])?];
         let ([out, kcache, vcache], [qkv], []) = self.memory.views(OP, write, read, [])?;
 
         self.kernels.attention_cached_forward(
@@ -512,7 +512,7 @@ impl<K: Kernels> Ops for Host<K> {
         const OP: &str = "attention_scores_forward";
 
         let write = [Arg::shaped(OP, "scores", scores, &[B, NH, T, T])?];
-        let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3 * NH * HS])?];
+        let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?];
         let ([scores], [qkv], []) = self.memory.views(OP, write, read, [])?;
 
         self.kernels.attention_scores_forward(scores, qkv, B, Heads { T, NH, HS });
@@ -531,10 +531,10 @@ impl<K: Kernels> Ops for Host<K> {
     ) -> Result {
         const OP: &str = "attention_scores_backward";
 
-        let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3 * NH * HS])?];
+        let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?];
         let read = [
             Arg::shaped(OP, "dscores", dscores, &[B, NH, T, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3 * NH * HS])?,
+            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
         ];
         let ([dqkv], [dscores, qkv], []) = self.memory.views(OP, write, read, [])?;
 
@@ -584,10 +584,10 @@ impl<K: Kernels> Ops for Host<K> {
     ) -> Result {
         const OP: &str = "attention_values_forward";
 
-        let write = [Arg::shaped(OP, "out", out, &[B, T, NH * HS])?];
+        let write = [Arg::shaped(OP, "out", out, &[B, T, NH, HS])?];
         let read = [
             Arg::shaped(OP, "probs", probs, &[B, NH, T, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3 * NH * HS])?,
+            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
         ];
         let ([out], [probs, qkv], []) = self.memory.views(OP, write, read, [])?;
 
@@ -611,12 +611,12 @@ impl<K: Kernels> Ops for Host<K> {
 
         let write = [
             Arg::shaped(OP, "dprobs", dprobs, &[B, NH, T, T])?,
-            Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3 * NH * HS])?,
+            Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?,
         ];
         let read = [
-            Arg::shaped(OP, "dout", dout, &[B, T, NH * HS])?,
+            Arg::shaped(OP, "dout", dout, &[B, T, NH, HS])?,
             Arg::shaped(OP, "probs", probs, &[B, NH, T, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3 * NH * HS])?,
+            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
         ];
         let ([dprobs, dqkv], [dout, probs, qkv], []) = self.memory.views(OP, write, read, [])?;
 
@@ -741,7 +741,7 @@ impl<K: Kernels> Ops for Host<K> {
         constants: AdamW,
     ) -> Result {
         const OP: &str = "adamw";
-
+        constants.check(OP)?;
         let write = [
             Arg::shaped(OP, "params", params, &[grads.len])?,
             Arg::shaped(OP, "m", m, &[grads.len])?,

@@ -161,16 +161,17 @@ impl<F: Float> Memory<F> {
 
     /// Gives an allocation back; see [`crate::Ops::free`].
     pub fn free<K: Kind>(&mut self, slot: Slot<K>) -> Result {
-        let held = self.allocations.get_mut(slot.allocation as usize);
-        match held {
-            Some(entry @ Some(_))
-                if slot.offset == 0 && entry.as_ref().is_some_and(|a| a.len == slot.len) =>
-            {
-                *entry = None;
-                Ok(())
+        let whole = |a: &Allocation| slot.offset == 0 && slot.len == a.len && is_tok::<K>() == a.tokens;
+        match self.allocations.get_mut(slot.allocation as usize) {
+            Some(held) if held.as_ref().is_some_and(whole) => *held = None,
+            _ => {
+                return Err(Error::Argument {
+                    op: "free",
+                    message: format!("{slot:?} is not a whole allocation"),
+                });
             }
-            _ => Err(Error::Argument { op: "free", message: format!("{slot:?} is not a whole allocation") }),
         }
+        Ok(())
     }
 
     /// Copies from host memory; see [`crate::Ops::upload`].

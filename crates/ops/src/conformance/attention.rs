@@ -1,0 +1,231 @@
+//! Cases of `attention`, whole and over a cache.
+
+use super::Cases;
+use super::call::{Call, Rule, Slots, Tensor, input, output, scratch, stat_output, stat_scratch, updated};
+use super::data::{Random, Values, stat_from};
+use super::dropout::{BAD, DROPOUTS};
+use super::gradient::Gradient;
+use crate::reference::attention::{self, Heads};
+use crate::{Dropout, Ops, Result};
+
+/// (B, T, NH, HS).
+pub(super) type Shape = (usize, usize, usize, usize);
+pub(super) const SHAPES: [Shape; 6] =
+    [(1, 1, 1, 1), (1, 2, 1, 3), (2, 5, 2, 7), (1, 33, 3, 8), (2, 17, 1, 16), (3, 1, 2, 4)];
+pub(super) const LARGE: [Shape; 2] = [(1, 130, 2, 64), (2, 67, 3, 20)];
+
+/// How large q and k are: scores of about 1, and scores of about 100, whose exponentials overflow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scores {
+    Usual,
+    Large,
+}
+
+fn qkv(r: &mut Random, (B, T, NH, HS): Shape, scores: Scores) -> Values {
+    let scale = if scores == Scores::Usual { 2.0 } else { 16.0 };
+    r.act(B * T * 3 * NH * HS, scale)
+}
+
+fn forward(r: &mut Random, shape: Shape, scores: Scores, dropout: Dropout) -> Call {
+    let (B, T, NH, HS) = shape;
+    let tensors = vec![
+        output("out", B * T * NH * HS),
+        stat_output("lse", B * NH * T),
+        input("qkv", qkv(r, shape, scores)),
+    ];
+    let matrices = ["scores", "probs", "dropped"].map(|name| scratch(name, B * NH * T * T));
+    Call::new("attention_forward", [B, T, NH, HS], tensors, move |o, s, dims| run(o, s, dims, dropout))
+        .composed(&["out"], matrices.into(), move |o, s, [B, T, NH, HS]| {
+            o.attention_scores_forward(s.act("scores"), s.act("qkv"), B, T, NH, HS)?;
+            o.softmax_forward(s.act("probs"), s.act("scores"), B * NH, T)?;
+            o.dropout_forward(s.act("dropped"), s.act("probs"), dropout)?;
+            o.attention_values_forward(s.act("out"), s.act("dropped"), s.act("qkv"), B, T, NH, HS)
+        })
+}
+
+fn run(o: &mut dyn Ops, s: &Slots, [B, T, NH, HS]: [usize; 4], dropout: Dropout) -> Result {
+    o.attention_forward(s.act("out"), s.stat("lse"), s.act("qkv"), B, T, NH, HS, dropout)
+}
+
+/// Backward with the output and the logarithms that the forward keeps.
+fn backward(r: &mut Random, shape: Shape, scores: Scores, dropout: Dropout) -> Call {
+    let (B, T, NH, HS) = shape;
+    let C = NH * HS;
+    let qkv = qkv(r, shape, scores);
+    let (mut out, mut lse) = (vec![0.0; B * T * C], vec![0.0; B * NH * T]);
+    attention::forward(&mut out, &mut lse, &qkv.wide(), B, Heads { T, NH, HS }, dropout);
+    let tensors = vec![
+        output("dqkv", B * T * 3 * C),
+        input("dout", r.act(B * T * C, 1.0)),
+        input("out", r.act_from(&out)),
+        input("lse", stat_from(&lse)),
+        input("qkv", qkv),
+    ];
+    let matrices =
+        ["scores", "probs", "dropped", "dprobs", "ddropped"].map(|name| scratch(name, B * NH * T * T));
+    Call::new("attention_backward", [B, T, NH, HS], tensors, move |o, s, dims| {
+        run_backward(o, s, dims, dropout)
+    })
+    .composed(&["dqkv"], matrices.into(), move |o, s, [B, T, NH, HS]| {
+        let (qkv, dqkv, probs, dropped) = (s.act("qkv"), s.act("dqkv"), s.act("probs"), s.act("dropped"));
+        let (scores, dprobs, ddropped) = (s.act("scores"), s.act("dprobs"), s.act("ddropped"));
+        o.attention_scores_forward(scores, qkv, B, T, NH, HS)?;
+        o.softmax_forward(probs, scores, B * NH, T)?;
+        o.dropout_forward(dropped, probs, dropout)?;
+        o.attention_values_backward(ddropped, dqkv, s.act("dout"), dropped, qkv, B, T, NH, HS)?;
+        o.dropout_backward(dprobs, ddropped, dropout)?;
+        // The scores are no longer needed: their tensor takes their gradient.
+        o.softmax_backward(scores, dprobs, probs, B * NH, T)?;
+        o.attention_scores_backward(dqkv, scores, qkv, B, T, NH, HS)
+    })
+}
+
+fn run_backward(o: &mut dyn Ops, s: &Slots, [B, T, NH, HS]: [usize; 4], dropout: Dropout) -> Result {
+    let (dqkv, dout, out) = (s.act("dqkv"), s.act("dout"), s.act("out"));
+    o.attention_backward(dqkv, dout, out, s.stat("lse"), s.act("qkv"), B, T, NH, HS, dropout)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    B: usize,
+    Tn: usize,
+    pos: usize,
+    Tmax: usize,
+    NH: usize,
+    HS: usize,
+}
+
+const fn cached(B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize) -> Cached {
+    Cached { B, Tn, pos, Tmax, NH, HS }
+}
+
+const CACHED: [Cached; 6] = [
+    cached(1, 1, 0, 1, 1, 1),
+    cached(2, 1, 4, 7, 2, 5),
+    cached(2, 3, 2, 9, 2, 7),
+    cached(2, 5, 0, 6, 1, 8),
+    cached(1, 1, 6, 7, 3, 4),
+    cached(1, 2, 31, 40, 2, 16),
+];
+const CACHED_LARGE: [Cached; 2] = [cached(2, 7, 120, 130, 2, 32), cached(1, 1, 127, 128, 12, 64)];
+
+/// A cache whose rows before `pos` hold something, and NaN elsewhere: of the rows from `pos` on, the new ones are written
+/// before they are read, and the rest is not touched.
+fn cache(r: &mut Random, name: &'static str, s: Cached) -> Tensor {
+    let Cached { B, Tn, pos, Tmax, NH, HS } = s;
+    let C = NH * HS;
+    let mut data = r.act(B * Tmax * C, 2.0).floats().to_vec();
+    data.chunks_exact_mut(Tmax * C).for_each(|rows| rows[pos * C..].fill(f32::NAN));
+    updated(name, Values::Act(data)).rule(move |i| {
+        let row = i / C % Tmax;
+        if (pos..pos + Tn).contains(&row) { Rule::Checked } else { Rule::Kept }
+    })
+}
+
+fn cached_forward(r: &mut Random, s: Cached, scores: Scores) -> Call {
+    let Cached { B, Tn, pos, Tmax, NH, HS } = s;
+    let tensors = vec![
+        output("out", B * Tn * NH * HS),
+        cache(r, "kcache", s),
+        cache(r, "vcache", s),
+        input("qkv", qkv(r, (B, Tn, NH, HS), scores)),
+    ];
+    let call = Call::new(
+        "attention_cached_forward",
+        [B, Tn, Tmax, NH, HS],
+        tensors,
+        move |o, s, [B, Tn, Tmax, NH, HS]| {
+            let (out, kcache, vcache) = (s.act("out"), s.act("kcache"), s.act("vcache"));
+            o.attention_cached_forward(out, kcache, vcache, s.act("qkv"), B, Tn, pos, Tmax, NH, HS)
+        },
+    );
+    if pos > 0 {
+        return call;
+    }
+    // From an empty cache, it is attention.
+    call.composed(&["out"], vec![stat_scratch("lse", B * NH * Tn)], |o, s, dims| {
+        let [B, Tn, _, NH, HS] = dims;
+        o.attention_forward(s.act("out"), s.stat("lse"), s.act("qkv"), B, Tn, NH, HS, Dropout::NONE)
+    })
+}
+
+pub(super) fn cases(c: &mut Cases) {
+    for shape in c.shapes(&SHAPES, &LARGE) {
+        for dropout in DROPOUTS {
+            let name = format!("(B,T,NH,HS) = {shape:?}, {dropout:?}");
+            c.computes("attention_forward", &name, move |r| forward(r, shape, Scores::Usual, dropout));
+            c.computes("attention_backward", name, move |r| backward(r, shape, Scores::Usual, dropout));
+        }
+    }
+    for s in c.shapes(&CACHED, &CACHED_LARGE) {
+        c.computes("attention_cached_forward", format!("{s:?}"), move |r| {
+            cached_forward(r, s, Scores::Usual)
+        });
+    }
+    // A score of 100 is known to 1e-5 in f32, and so is its exponential.
+    let shape = SHAPES[3];
+    c.computes("attention_forward", "large scores", move |r| {
+        forward(r, shape, Scores::Large, Dropout::NONE).slack(10.0)
+    });
+    c.computes("attention_backward", "large scores", move |r| {
+        backward(r, shape, Scores::Large, Dropout::NONE).slack(10.0)
+    });
+    c.computes("attention_cached_forward", "large scores", |r| {
+        cached_forward(r, CACHED[3], Scores::Large).slack(10.0)
+    });
+
+    let shape = (2, 3, 2, 5);
+    c.refused_spoilt("attention_forward", move |r| forward(r, shape, Scores::Usual, DROPOUTS[1]));
+    c.refused_spoilt("attention_backward", move |r| backward(r, shape, Scores::Usual, DROPOUTS[1]));
+    c.refused_spoilt("attention_cached_forward", |r| {
+        cached_forward(r, cached(2, 3, 2, 7, 2, 5), Scores::Usual)
+    });
+    for pos in [5, usize::MAX] {
+        c.refused("attention_cached_forward", "beyond the cache", "cache", move |r| {
+            let mut call = cached_forward(r, cached(2, 3, 4, 7, 2, 5), Scores::Usual);
+            call.run = Box::new(move |o, s, _| {
+                let (out, kcache, vcache) = (s.act("out"), s.act("kcache"), s.act("vcache"));
+                o.attention_cached_forward(out, kcache, vcache, s.act("qkv"), 2, 3, pos, 7, 2, 5)
+            });
+            call
+        });
+    }
+    for p in BAD {
+        let dropout = Dropout { p, seed: 0, site: 0 };
+        let name = format!("p = {p}");
+        c.refused("attention_forward", &name, "probability", move |r| {
+            let mut call = forward(r, shape, Scores::Usual, Dropout::NONE);
+            call.run = Box::new(move |o, s, _| run(o, s, shape.into(), dropout));
+            call
+        });
+        c.refused("attention_backward", &name, "probability", move |r| {
+            let mut call = backward(r, shape, Scores::Usual, Dropout::NONE);
+            call.run = Box::new(move |o, s, _| run_backward(o, s, shape.into(), dropout));
+            call
+        });
+    }
+}
+
+pub(super) fn gradients() -> Vec<Gradient> {
+    let shape = (2, 5, 2, 3);
+    let gradient = |dropout: Dropout| {
+        Gradient::new(
+            "attention_backward",
+            move |r| {
+                let (B, T, NH, HS) = shape;
+                vec![
+                    input("qkv", qkv(r, shape, Scores::Usual)),
+                    output("out", B * T * NH * HS),
+                    stat_output("lse", B * NH * T),
+                    input("dout", r.act(B * T * NH * HS, 1.0)),
+                    output("dqkv", B * T * 3 * NH * HS),
+                ]
+            },
+            move |o, s| run(o, s, shape.into(), dropout),
+            move |o, s, _| run_backward(o, s, shape.into(), dropout),
+        )
+        .loss("out", "dout")
+        .set("qkv", "dqkv")
+    };
+    DROPOUTS.map(gradient).into()
+}

@@ -1,0 +1,222 @@
+//! One call of an op as data: its tensors, what may become of each element, and how to make the call.
+
+use super::data::{Random, Values};
+use crate::{Act, Ops, Result, Slot, Stat, Tok, Update};
+
+/// What an op may do to an element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// The element keeps its bits.
+    Kept,
+    /// It holds the reference's result.
+    Checked,
+    /// What it holds is unspecified.
+    Free,
+}
+
+/// What a tensor is to the op.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Read,
+    Written,
+    /// The composed ops' alone: the op itself is not given it.
+    Apart,
+}
+
+/// A tensor of a call.
+pub(super) struct Tensor {
+    pub name: &'static str,
+    /// What it holds before the call. NaN where the op must not read, be it an output or a part of an input.
+    pub values: Values,
+    /// What may become of each element.
+    pub rule: Box<dyn Fn(usize) -> Rule>,
+    pub role: Role,
+    /// Whether the op takes it at any length.
+    pub any_length: bool,
+    /// The size that elements have before they cancel: errors are measured against it where the result is smaller.
+    pub floor: f64,
+}
+
+impl Tensor {
+    fn new(name: &'static str, values: Values, role: Role) -> Tensor {
+        let rule = match role {
+            Role::Read => Rule::Kept,
+            Role::Written => Rule::Checked,
+            Role::Apart => Rule::Free,
+        };
+        Tensor { name, values, role, rule: Box::new(move |_| rule), any_length: false, floor: 0.0 }
+    }
+
+    /// Elements that differ in what may become of them.
+    pub fn rule(mut self, rule: impl Fn(usize) -> Rule + 'static) -> Tensor {
+        self.rule = Box::new(rule);
+        self
+    }
+
+    /// The op takes this tensor at any length.
+    pub fn any_length(mut self) -> Tensor {
+        self.any_length = true;
+        self
+    }
+
+    /// Elements of this size cancel in the result.
+    pub fn floor(mut self, floor: f64) -> Tensor {
+        self.floor = floor;
+        self
+    }
+}
+
+/// A tensor that is read.
+pub(super) fn input(name: &'static str, values: Values) -> Tensor {
+    Tensor::new(name, values, Role::Read)
+}
+
+/// A tensor that is read and written.
+pub(super) fn updated(name: &'static str, values: Values) -> Tensor {
+    Tensor::new(name, values, Role::Written)
+}
+
+/// Activations that are written, full of NaN before.
+pub(super) fn output(name: &'static str, len: usize) -> Tensor {
+    Tensor::new(name, Values::Act(vec![f32::NAN; len]), Role::Written)
+}
+
+/// Statistics that are written, full of NaN before.
+pub(super) fn stat_output(name: &'static str, len: usize) -> Tensor {
+    Tensor::new(name, Values::Stat(vec![f32::NAN; len]), Role::Written)
+}
+
+/// Activations that only the composed ops need, full of NaN before.
+pub(super) fn scratch(name: &'static str, len: usize) -> Tensor {
+    Tensor::new(name, Values::Act(vec![f32::NAN; len]), Role::Apart)
+}
+
+/// Statistics that only the composed ops need, full of NaN before.
+pub(super) fn stat_scratch(name: &'static str, len: usize) -> Tensor {
+    Tensor::new(name, Values::Stat(vec![f32::NAN; len]), Role::Apart)
+}
+
+/// A gradient that is set (full of NaN before) or added to.
+pub(super) fn gradient(r: &mut Random, name: &'static str, len: usize, update: Update) -> Tensor {
+    match update {
+        Update::Set => output(name, len),
+        Update::Add => updated(name, r.act(len, 1.0)),
+    }
+}
+
+/// A slot of whichever kind.
+#[derive(Clone, Copy)]
+pub(super) enum AnySlot {
+    Act(Slot<Act>),
+    Stat(Slot<Stat>),
+    Tok(Slot<Tok>),
+}
+
+/// The slots of a call's tensors, by name.
+#[derive(Clone)]
+pub(super) struct Slots(pub Vec<(&'static str, AnySlot)>);
+
+impl Slots {
+    fn find(&self, name: &str) -> Option<AnySlot> {
+        self.0.iter().find(|(n, _)| *n == name).map(|(_, slot)| *slot)
+    }
+
+    /// A slot of whichever kind.
+    pub fn any(&self, name: &str) -> AnySlot {
+        self.find(name).unwrap_or_else(|| panic!("the call has no {name}"))
+    }
+
+    /// Activations that the call may lack.
+    pub fn maybe(&self, name: &str) -> Option<Slot<Act>> {
+        match self.find(name)? {
+            AnySlot::Act(slot) => Some(slot),
+            _ => panic!("{name} does not hold activations"),
+        }
+    }
+
+    pub fn act(&self, name: &str) -> Slot<Act> {
+        self.maybe(name).unwrap_or_else(|| panic!("the call has no {name}"))
+    }
+
+    pub fn stat(&self, name: &str) -> Slot<Stat> {
+        match self.find(name) {
+            Some(AnySlot::Stat(slot)) => slot,
+            _ => panic!("the call has no statistics {name}"),
+        }
+    }
+
+    pub fn tok(&self, name: &str) -> Slot<Tok> {
+        match self.find(name) {
+            Some(AnySlot::Tok(slot)) => slot,
+            _ => panic!("the call has no tokens {name}"),
+        }
+    }
+
+    pub fn set(&mut self, name: &str, slot: AnySlot) {
+        for (n, held) in &mut self.0 {
+            if *n == name {
+                *held = slot;
+            }
+        }
+    }
+}
+
+impl AnySlot {
+    /// A part of the slot.
+    pub fn slice(self, range: std::ops::Range<usize>) -> AnySlot {
+        match self {
+            AnySlot::Act(s) => AnySlot::Act(s.slice(range)),
+            AnySlot::Stat(s) => AnySlot::Stat(s.slice(range)),
+            AnySlot::Tok(s) => AnySlot::Tok(s.slice(range)),
+        }
+    }
+}
+
+/// Makes a call on given slots with given dimensions.
+pub(super) type Run = Box<dyn Fn(&mut dyn Ops, &Slots, &[usize]) -> Result>;
+
+/// One call of an op.
+pub(super) struct Call {
+    pub op: &'static str,
+    pub dims: Vec<usize>,
+    pub tensors: Vec<Tensor>,
+    pub run: Run,
+    /// The same outputs by other ops, and which outputs those are.
+    pub composed: Option<(&'static [&'static str], Run)>,
+    /// By how much this call's tolerance exceeds the usual: what it asks for is badly conditioned.
+    pub slack: f64,
+}
+
+impl Call {
+    pub fn new<const D: usize>(
+        op: &'static str,
+        dims: [usize; D],
+        tensors: Vec<Tensor>,
+        run: impl Fn(&mut dyn Ops, &Slots, [usize; D]) -> Result + 'static,
+    ) -> Call {
+        Call { op, dims: dims.to_vec(), tensors, run: boxed(run), composed: None, slack: 1.0 }
+    }
+
+    /// The ops that a fused one stands for. The tensors they need besides are added.
+    pub fn composed<const D: usize>(
+        mut self,
+        outputs: &'static [&'static str],
+        scratch: Vec<Tensor>,
+        run: impl Fn(&mut dyn Ops, &Slots, [usize; D]) -> Result + 'static,
+    ) -> Call {
+        self.tensors.extend(scratch);
+        self.composed = Some((outputs, boxed(run)));
+        self
+    }
+
+    pub fn slack(mut self, slack: f64) -> Call {
+        self.slack = slack;
+        self
+    }
+}
+
+fn boxed<const D: usize>(run: impl Fn(&mut dyn Ops, &Slots, [usize; D]) -> Result + 'static) -> Run {
+    Box::new(move |ops, slots, dims| {
+        run(ops, slots, dims.try_into().expect("as many dimensions as the call has"))
+    })
+}

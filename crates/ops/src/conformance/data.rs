@@ -1,0 +1,145 @@
+//! Test data: a precision to round to, and numbers that look random.
+
+use crate::philox::philox4x32_10;
+use crate::{IGNORE, Ops};
+
+/// What a tensor holds, in host memory.
+#[derive(Clone)]
+pub(super) enum Values {
+    Act(Vec<f32>),
+    Stat(Vec<f32>),
+    Tok(Vec<u32>),
+}
+
+impl Values {
+    pub fn len(&self) -> usize {
+        match self {
+            Values::Act(x) | Values::Stat(x) => x.len(),
+            Values::Tok(x) => x.len(),
+        }
+    }
+
+    /// The numbers of a tensor that does not hold tokens.
+    pub fn floats(&self) -> &[f32] {
+        match self {
+            Values::Act(x) | Values::Stat(x) => x,
+            Values::Tok(_) => panic!("tokens are no numbers"),
+        }
+    }
+
+    /// The same in float64, for the reference's loops.
+    pub fn wide(&self) -> Vec<f64> {
+        self.floats().iter().map(|x| f64::from(*x)).collect()
+    }
+
+    pub fn same_kind(&self, other: &Values) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// The bits of element `i`, every NaN counted as one.
+    pub fn bits(&self, i: usize) -> u32 {
+        match self {
+            Values::Act(x) | Values::Stat(x) if x[i].is_nan() => f32::NAN.to_bits(),
+            Values::Act(x) | Values::Stat(x) => x[i].to_bits(),
+            Values::Tok(x) => x[i],
+        }
+    }
+
+    /// Element `i` in words.
+    pub fn show(&self, i: usize) -> String {
+        match self {
+            Values::Act(x) | Values::Stat(x) => format!("{:e}", x[i]),
+            Values::Tok(x) => x[i].to_string(),
+        }
+    }
+}
+
+/// The precision that a backend stores `Act` in.
+#[derive(Clone, Copy)]
+pub(super) struct Precision {
+    bytes: usize,
+}
+
+impl Precision {
+    pub fn of(ops: &impl Ops) -> Self {
+        Precision { bytes: ops.act_bytes() }
+    }
+
+    /// To the nearest number that the backend can hold, ties to even: what two bytes hold is bf16.
+    pub fn round(self, x: f32) -> f32 {
+        if self.bytes != 2 || x.is_nan() {
+            return x;
+        }
+        let bits = x.to_bits();
+        f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000)
+    }
+
+    /// The largest ‖out − ref‖/‖ref‖ let through. Statistics are f32 or better whatever `Act` is.
+    pub fn tolerance(self, values: &Values) -> f64 {
+        match (values, self.bytes) {
+            // A bf16 significand has 8 bits, so that one rounding is off by up to 2⁻⁹ and by about 2⁻¹⁰ on the average.
+            (Values::Act(_), 2) => 6e-3,
+            // Rounding to f32 is off by up to 2⁻²⁴; the rest is room for long sums and for fast exponentials.
+            _ => 1e-5,
+        }
+    }
+}
+
+/// Numbers that look random, the same at every run, exact in the backend's precision.
+pub(super) struct Random {
+    precision: Precision,
+    seed: u32,
+    drawn: u32,
+}
+
+impl Random {
+    pub fn new(precision: Precision, seed: u32) -> Self {
+        Random { precision, seed, drawn: 0 }
+    }
+
+    fn word(&mut self) -> u32 {
+        self.drawn += 1;
+        philox4x32_10([self.drawn, 0, 0, 0], [self.seed, 0])[0]
+    }
+
+    /// Uniform in (−1, 1).
+    fn uniform(&mut self) -> f32 {
+        (f64::from(self.word()) / f64::from(1_u32 << 31) - 1.0) as f32
+    }
+
+    /// Activations, uniform in (−scale, scale).
+    pub fn act(&mut self, len: usize, scale: f32) -> Values {
+        self.act_around(0.0, len, scale)
+    }
+
+    /// Activations, uniform in (mean − scale, mean + scale).
+    pub fn act_around(&mut self, mean: f32, len: usize, scale: f32) -> Values {
+        Values::Act((0..len).map(|_| self.precision.round(mean + scale * self.uniform())).collect())
+    }
+
+    /// Statistics, uniform in (mean − scale, mean + scale).
+    pub fn stat_around(&mut self, mean: f32, len: usize, scale: f32) -> Values {
+        Values::Stat((0..len).map(|_| mean + scale * self.uniform()).collect())
+    }
+
+    /// Activations that an op has computed.
+    pub fn act_from(&self, data: &[f64]) -> Values {
+        Values::Act(data.iter().map(|x| self.precision.round(*x as f32)).collect())
+    }
+
+    /// Indices below `rows`.
+    pub fn tokens(&mut self, len: usize, rows: usize) -> Values {
+        Values::Tok((0..len).map(|_| self.word() % rows as u32).collect())
+    }
+
+    /// Targets below `V`, every third of them [`IGNORE`].
+    pub fn targets(&mut self, len: usize, V: usize) -> Values {
+        let target = |i: usize| if i % 3 == 1 { IGNORE } else { self.word() % V as u32 };
+        Values::Tok((0..len).map(target).collect())
+    }
+}
+
+/// Statistics that an op has computed.
+pub(super) fn stat_from(data: &[f64]) -> Values {
+    Values::Stat(data.iter().map(|x| *x as f32).collect())
+}

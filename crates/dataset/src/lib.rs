@@ -8,14 +8,18 @@
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+mod archive;
 mod atomic;
 mod corpus;
 mod dataset;
 mod digest;
+mod download;
 mod embedded;
 mod error;
 mod manifest;
 mod order;
+mod prepare;
+mod progress;
 mod shard;
 mod tokenizer;
 mod tokens;
@@ -25,6 +29,8 @@ pub use dataset::Dataset;
 pub use error::{Error, Result};
 pub use manifest::{MANIFEST_FILE, Manifest, Split, SplitInfo};
 pub use order::{Batches, Order, Position};
+pub use prepare::{Prepare, Source, prepare};
+pub use progress::{Bar, Progress, Silent};
 pub use shard::{Format, MAX_SHARD_TOKENS, TokenSlice, Width};
 pub use tokenizer::{
     LARGEST_BPE, SMALLEST_BPE, StreamDecoder, TOKENIZER_FILE, Tokenizer, TokenizerSpec, Utf8Stream,

@@ -160,6 +160,11 @@ proptest! {
             try_load(folder.path());
         }
     }
+}
+
+proptest! {
+    // Each case waits for the disk.
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn no_changed_byte_of_a_checkpoint_goes_unnoticed(at in any::<prop::sample::Index>(), flip in 1..=255u8) {

@@ -27,6 +27,24 @@ pub enum Error {
         /// The system's own words.
         source: std::io::Error,
     },
+    /// A file could not be written: the disk is full, or the folder unwritable.
+    #[error("{}: cannot write its {bytes} bytes: {source}", path.display())]
+    Write {
+        /// The file, under the name that it would have got.
+        path: PathBuf,
+        /// How long it would have become.
+        bytes: u64,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// The caller could not write its own files into a model folder.
+    #[error("{}: {source}", path.display())]
+    Fill {
+        /// The folder.
+        path: PathBuf,
+        /// The caller's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// The result of working with a model.

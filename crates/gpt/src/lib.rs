@@ -4,6 +4,7 @@
 
 mod config;
 mod error;
+pub mod files;
 mod layout;
 
 pub use config::Config;

@@ -1,0 +1,329 @@
+//! Checkpoints: `checkpoints/step-NNNNNNNN` of a run, N being the steps done.
+//!
+//! Each is a model folder that also holds `optimizer.safetensors` (`m.` and `v.` before the names of
+//! `model.safetensors`) and `state.json`, which has the length and the CRC-32C of every other file and is written
+//! last. A folder gets its name only when all of it has reached the disk, so a kill at any instant leaves the last
+//! good one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::archive::{Archive, file, read_json};
+use super::folder::{Digest, NewFolder, digest, sync_folder};
+use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, read_flat, write_model};
+use super::tensors::{Named, Writer, check_finite, entries};
+use crate::{Config, Error, Layout, Result};
+
+const OPTIMIZER: &str = "optimizer.safetensors";
+pub(super) const STATE: &str = "state.json";
+/// The version of `state.json` that is written and read.
+const FORMAT: u32 = 1;
+/// Names of folders that are not, or no longer, checkpoints: being written or removed, and making way for another.
+const TEMPORARY: &str = ".tmp-";
+const ASIDE: &str = ".old-";
+
+/// What a checkpoint is made of, besides the caller's own state.
+#[derive(Clone, Copy)]
+pub struct Snapshot<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// The model's shape.
+    pub config: &'a Config,
+    /// Parameters, flat, in the order of the [`Layout`].
+    pub params: &'a [f32],
+    /// AdamW's first moment, likewise.
+    pub m: &'a [f32],
+    /// AdamW's second moment, likewise.
+    pub v: &'a [f32],
+}
+
+/// `state.json`.
+#[derive(Serialize, Deserialize)]
+struct State<S> {
+    format: u32,
+    step: u64,
+    files: BTreeMap<String, Digest>,
+    state: S,
+}
+
+/// The checkpoints of a run.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+/// The newest checkpoint that is whole.
+#[derive(Debug)]
+pub struct Newest {
+    /// It.
+    pub checkpoint: Checkpoint,
+    /// A sentence for each newer one that is damaged and was passed over.
+    pub warnings: Vec<String>,
+}
+
+impl Checkpoints {
+    /// Those of a run folder; nothing is read or made yet.
+    pub fn of(run: &Path) -> Checkpoints {
+        Checkpoints { folder: run.join("checkpoints") }
+    }
+
+    /// Where the checkpoint of a step is, or would be.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step:08}"))
+    }
+
+    /// Writes a checkpoint and returns its folder; replaces one of the same step, and removes what a killed process
+    /// left half-written. Values are kept bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a value is NaN or infinite: nothing is written, so that the last good checkpoint stays
+    /// the newest. [`Error::Write`] and [`Error::Io`] when the system refuses, [`Error::Fill`] when `extras.fill` does.
+    ///
+    /// # Panics
+    /// When an array is not as long as the [`Layout`], or `state` cannot be JSON.
+    pub fn save<S: Serialize>(&self, snapshot: &Snapshot, state: &S, extras: &Extras) -> Result<PathBuf> {
+        let place = self.path(snapshot.step);
+        let layout = Layout::new(snapshot.config)?;
+        let arrays = [("", snapshot.params), ("m.", snapshot.m), ("v.", snapshot.v)];
+        for (prefix, values) in arrays {
+            assert_eq!(values.len(), layout.len, "an array of the layout's length");
+            check_finite(&place, &layout, values, prefix)?;
+        }
+        self.clean()?;
+        let name = format!("step-{:08}", snapshot.step);
+        let new = NewFolder::create(place.clone(), self.folder.join(format!("{TEMPORARY}{name}")))?;
+        write_model(&new, snapshot.config, &layout, snapshot.params, extras)?;
+        let [_, m, v] = arrays.map(|(prefix, values)| entries(&layout, values, prefix));
+        let optimizer = Writer::new(m.into_iter().chain(v).collect());
+        new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out))?;
+        let state = State { format: FORMAT, step: snapshot.step, files: new.digests()?, state };
+        let text = serde_json::to_vec_pretty(&state).expect("a state that can be JSON");
+        new.write(STATE, text.len() as u64, |out| out.write_all(&text))?;
+        new.finish(Some(&self.folder.join(format!("{ASIDE}{name}"))))?;
+        Ok(place)
+    }
+
+    /// All checkpoints, oldest first, damaged ones too: step and folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder is there and cannot be read.
+    pub fn list(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let mut found = BTreeMap::new();
+        for name in self.names()? {
+            // One that made way for another of its step, which then never came, is still the checkpoint of that step.
+            let (aside, bare) = match name.strip_prefix(ASIDE) {
+                Some(bare) => (true, bare),
+                None => (false, name.as_str()),
+            };
+            if let Some(step) = step_of(bare)
+                && !(aside && found.contains_key(&step))
+            {
+                found.insert(step, self.folder.join(&name));
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// Opens the newest checkpoint that is whole; `None` if there is none at all.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there are checkpoints and all are damaged; [`Error::Io`] as for [`Checkpoints::list`].
+    pub fn newest_good(&self) -> Result<Option<Newest>> {
+        let mut warnings = Vec::new();
+        for (_, folder) in self.list()?.into_iter().rev() {
+            match Checkpoint::open(&folder) {
+                Ok(checkpoint) => return Ok(Some(Newest { checkpoint, warnings })),
+                Err(error) => warnings.push(format!("passing over a damaged checkpoint: {error}")),
+            }
+        }
+        match warnings.first() {
+            None => Ok(None),
+            Some(first) => Err(file(&self.folder, format!("no checkpoint is whole; the newest: {first}"))),
+        }
+    }
+
+    /// Removes checkpoints, damaged ones too, that are older than the newest `keep` whole ones; at least one is kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one cannot be removed.
+    pub fn prune(&self, keep: usize) -> Result {
+        let mut whole = 0;
+        for (_, folder) in self.list()?.into_iter().rev() {
+            if whole >= keep.max(1) {
+                self.remove(&folder)?;
+            } else if whole == 0 {
+                // What a run would be resumed from is read throughout before anything older goes.
+                whole += usize::from(Checkpoint::open(&folder).is_ok());
+            } else {
+                whole += usize::from(read_state(&folder).is_ok());
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a folder under another name first, so that a kill on the way leaves nothing that looks like a checkpoint.
+    fn remove(&self, folder: &Path) -> Result {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let aside = self.folder.join(format!("{TEMPORARY}{}", name.trim_start_matches(ASIDE)));
+        fs::rename(folder, &aside)
+            .and_then(|()| fs::remove_dir_all(&aside))
+            .map_err(|source| Error::Io { path: folder.to_path_buf(), source })
+    }
+
+    /// Undoes what a killed process left: half-written folders go, one that made way comes back.
+    fn clean(&self) -> Result {
+        for name in self.names()? {
+            let path = self.folder.join(&name);
+            let io = |source| Error::Io { path: path.clone(), source };
+            if let Some(step) = name.strip_prefix(ASIDE).and_then(step_of) {
+                let place = self.path(step);
+                if place.exists() {
+                    fs::remove_dir_all(&path).map_err(io)?;
+                } else {
+                    fs::rename(&path, &place).and_then(|()| sync_folder(&self.folder)).map_err(io)?;
+                }
+            } else if name.strip_prefix(TEMPORARY).and_then(step_of).is_some() {
+                fs::remove_dir_all(&path).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names in the folder; none where there is no folder.
+    fn names(&self) -> Result<Vec<String>> {
+        let names = || -> std::io::Result<Vec<String>> {
+            let entries = match fs::read_dir(&self.folder) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                entries => entries?,
+            };
+            let mut names = entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<std::io::Result<Vec<_>>>()?;
+            // `.old-step-…` before `step-…`, which then takes its place in a list.
+            names.sort();
+            Ok(names)
+        };
+        names().map_err(|source| Error::Io { path: self.folder.clone(), source })
+    }
+}
+
+/// The step that a checkpoint's name says.
+fn step_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("step-")?;
+    let valid = digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if valid { digits.parse().ok() } else { None }
+}
+
+/// Reads a checkpoint's `state.json`, and checks that the files that it lists are there, each of its length.
+fn read_state(folder: &Path) -> Result<State<Value>> {
+    let path = folder.join(STATE);
+    let state: State<Value> = read_json(&path)?;
+    if state.format != FORMAT {
+        let message = format!("its format is {}, but this program knows {FORMAT} only", state.format);
+        return Err(file(&path, message));
+    }
+    for required in [CONFIG, WEIGHTS, OPTIMIZER] {
+        if !state.files.contains_key(required) {
+            return Err(file(&path, format!("it does not list {required}")));
+        }
+    }
+    for (name, expected) in &state.files {
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            return Err(file(&path, format!("'{name}' is not the plain name of a file beside it")));
+        }
+        let path = folder.join(name);
+        let found = fs::metadata(&path).map_err(|source| Error::Io { path: path.clone(), source })?.len();
+        if found != expected.bytes {
+            return Err(file(&path, format!("it has {found} bytes instead of {}", expected.bytes)));
+        }
+    }
+    Ok(state)
+}
+
+/// A checkpoint whose files are all as they were written.
+pub struct Checkpoint {
+    folder: PathBuf,
+    state: State<Value>,
+    weights: Weights,
+    layout: Layout,
+    optimizer: Archive,
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Checkpoint({})", self.folder.display())
+    }
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint folder and checks every file against `state.json`, and every tensor's name, shape and type.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Io`], naming the file that is missing or damaged.
+    pub fn open(folder: &Path) -> Result<Checkpoint> {
+        let state = read_state(folder)?;
+        for (name, expected) in &state.files {
+            let path = folder.join(name);
+            if digest(&path)? != *expected {
+                return Err(file(&path, "its contents have changed since it was written (CRC-32C)"));
+            }
+        }
+        let weights = Weights::open(&folder.join(CONFIG), &folder.join(WEIGHTS))?;
+        let optimizer = Archive::open(&folder.join(OPTIMIZER))?;
+        let layout = Layout::new(&weights.config)?;
+        for prefix in ["m.", "v."] {
+            let named = Named::new(&optimizer, prefix)?;
+            layout.tensors.iter().try_for_each(|tensor| named.check(tensor))?;
+            named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name))?;
+        }
+        Ok(Checkpoint { folder: folder.to_path_buf(), state, weights, layout, optimizer })
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.weights.config
+    }
+
+    /// What the caller saved with it.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it is not of this type.
+    pub fn state<S: DeserializeOwned>(&self) -> Result<S> {
+        serde_json::from_value(self.state.state.clone()).map_err(|error| {
+            file(&self.folder.join(STATE), format!("its state cannot be understood: {error}"))
+        })
+    }
+
+    /// Reads the parameters, flat.
+    ///
+    /// # Errors
+    /// [`Error::File`] when one is NaN or infinite.
+    pub fn params(&self) -> Result<Vec<f32>> {
+        self.weights.read()
+    }
+
+    /// Reads AdamW's moments m and v, flat.
+    ///
+    /// # Errors
+    /// [`Error::File`] when one is NaN or infinite.
+    pub fn moments(&self) -> Result<[Vec<f32>; 2]> {
+        let read = |prefix| read_flat(&Named::new(&self.optimizer, prefix)?, &self.layout);
+        Ok([read("m.")?, read("v.")?])
+    }
+}

@@ -1,0 +1,182 @@
+//! Hugging Face GPT-2 folders: `config.json` and `model.safetensors`, read and written.
+
+use std::error::Error as StdError;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::archive::{Archive, file};
+use super::config_json;
+use super::folder::{NewFolder, vacant};
+use super::locate::model_path;
+use super::tensors::{Named, Writer, check_finite, entries, with_zero_biases};
+use crate::{Config, Error, Layout, Result};
+
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const SHARDS: &str = "model.safetensors.index.json";
+
+/// A model in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// The folder that its files are in: of a run, its newest good checkpoint; a tokenizer lies there too, if any.
+    pub folder: PathBuf,
+    /// Its shape.
+    pub config: Config,
+    /// Its parameters, flat, in the order of its [`Layout`]; padding is 0.
+    pub params: Vec<f32>,
+    /// Sentences about damaged checkpoints that were passed over, for the person who runs the program.
+    pub warnings: Vec<String>,
+}
+
+/// Loads MODEL: a run folder, a checkpoint, a Hugging Face folder, or a `.safetensors` file beside a `config.json`.
+///
+/// Weights may be f32, f16 or bf16, in one file or in shards, with names with or without `transformer.`. A missing
+/// `lm_head.weight`, or one that equals `wte.weight`, is a tied head.
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be read; [`Error::File`] when it is damaged, is no GPT-2 that can be computed
+/// here, has tensors missing, unknown, of a wrong shape or type, or holds NaN or infinity.
+pub fn load_model(path: &Path) -> Result<Model> {
+    let found = model_path(path)?;
+    let weights = Weights::open(&found.folder.join(CONFIG), &found.weights)?;
+    let params = weights.read()?;
+    Ok(Model { folder: found.folder, config: weights.config, params, warnings: found.warnings })
+}
+
+/// The weights of a model: opened and checked, not yet read.
+pub(super) struct Weights {
+    /// The shape, as the tensors settle it.
+    pub config: Config,
+    layout: Layout,
+    archive: Archive,
+}
+
+impl Weights {
+    /// Opens a `config.json` and the weights that belong to it, and checks each tensor's name, shape and type.
+    pub fn open(config: &Path, weights: &Path) -> Result<Weights> {
+        let path = config;
+        let settings = config_json::read(path)?;
+        let archive = Archive::open(weights)?;
+        let mut config = settings.config;
+        let named = Named::new(&archive, "")?;
+        // A layout takes memory for each layer: count them before believing config.json.
+        if config.n_layer > named.len() {
+            let message =
+                format!("n_layer is {}, but the weights are {} tensors", config.n_layer, named.len());
+            return Err(file(path, message));
+        }
+        let has_head = named.get("lm_head.weight").is_some();
+        if settings.untied && !has_head {
+            let message = "lm_head.weight is missing, although config.json says tie_word_embeddings: false";
+            return Err(file(weights, message));
+        }
+        let all = Layout::new(&Config { tied: !has_head, bias: true, ..config.clone() })
+            .map_err(|error| file(path, error.to_string()))?;
+        // Without biases there may be none in the file, or zeros for transformers to read. If they are something
+        // else by now, the model has been trained on with them.
+        let is_bias = |name: &str| name.ends_with(".bias");
+        let no_bias =
+            !config.bias && !all.tensors.iter().any(|t| is_bias(&t.name) && named.get(&t.name).is_some());
+        for tensor in all.tensors.iter().filter(|tensor| !(no_bias && is_bias(&tensor.name))) {
+            named.check(tensor)?;
+        }
+        named.check_all_known(|name| all.tensors.iter().any(|tensor| tensor.name == name))?;
+        if !config.bias && !no_bias {
+            config.bias = !all.tensors.iter().all(|t| !is_bias(&t.name) || named.is_zero(&t.name));
+        }
+        config.tied = !has_head || (!settings.untied && named.equal("lm_head.weight", "wte.weight"));
+        let layout = Layout::new(&config)?;
+        Ok(Weights { config, layout, archive })
+    }
+
+    /// The tensors as they are in the file.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Reads the parameters, flat.
+    pub fn read(&self) -> Result<Vec<f32>> {
+        read_flat(&Named::new(&self.archive, "")?, &self.layout)
+    }
+}
+
+/// Reads the tensors of a layout, all checked, into one array.
+pub(super) fn read_flat(named: &Named, layout: &Layout) -> Result<Vec<f32>> {
+    let mut values = vec![0.0; layout.len];
+    for tensor in &layout.tensors {
+        named.read(tensor, &mut values[tensor.live()])?;
+    }
+    Ok(values)
+}
+
+/// Writes further files into a folder before it gets its name; the error is passed on.
+pub type Fill<'a> = &'a dyn Fn(&Path) -> std::result::Result<(), Box<dyn StdError + Send + Sync>>;
+
+/// What a model folder holds beside the weights.
+#[derive(Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// The token that begins a text.
+    pub bos_token_id: Option<u32>,
+    /// The token that ends a text.
+    pub eos_token_id: Option<u32>,
+    /// The contents of `tokenizer.json`, where the tokenizer has such a form.
+    pub tokenizer_json: Option<&'a str>,
+    /// Writes other files, such as a tokenizer in another form.
+    pub fill: Option<Fill<'a>>,
+}
+
+/// Writes a Hugging Face folder, which must be new or empty: all of it, or nothing under that name.
+///
+/// `transformers` loads it as `GPT2LMHeadModel`. Of a model without biases it reads zeros, and a note in `config.json`
+/// tells [`load_model`]. Weights are converted a piece at a time; no second copy of the model is held.
+///
+/// # Errors
+/// [`Error::File`] when the folder already holds something, the weights hold NaN or infinity, or the tokenizer is no
+/// JSON; [`Error::Write`] and [`Error::Io`] when the system refuses.
+///
+/// # Panics
+/// When `params` is not as long as the [`Layout`].
+pub fn save_model(folder: &Path, config: &Config, params: &[f32], extras: &Extras) -> Result {
+    let place = vacant(folder)?;
+    let layout = Layout::new(config)?;
+    check_finite(folder, &layout, params, "")?;
+    let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let temporary = place.with_file_name(format!(".tmp-{name}-{}", std::process::id()));
+    let new = NewFolder::create(place, temporary)?;
+    write_model(&new, config, &layout, params, extras)?;
+    new.finish(None)
+}
+
+/// Writes a model's files into a new folder.
+pub(super) fn write_model(
+    new: &NewFolder,
+    config: &Config,
+    layout: &Layout,
+    params: &[f32],
+    extras: &Extras,
+) -> Result {
+    assert_eq!(params.len(), layout.len, "parameters are an array in the order of their layout");
+    let (bos, eos) = (extras.bos_token_id, extras.eos_token_id);
+    let text =
+        |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write_all(text.as_bytes()));
+    let weights = Writer::new(with_zero_biases(config, entries(layout, params, ""), "")?);
+    new.write(WEIGHTS, weights.bytes, |out| weights.write(out))?;
+    text(CONFIG, &config_json::config_json(config, bos, eos))?;
+    text("generation_config.json", &config_json::generation_config_json(bos, eos))?;
+    if let Some(tokenizer) = extras.tokenizer_json {
+        text("tokenizer.json", tokenizer)?;
+    }
+    if let Some(fill) = extras.fill {
+        fill(new.path()).map_err(|source| Error::Fill { path: new.place().to_path_buf(), source })?;
+    }
+    let tokenizer = new.path().join("tokenizer.json");
+    if let Ok(tokenizer) = fs::read_to_string(&tokenizer)
+        && !new.path().join("tokenizer_config.json").exists()
+    {
+        let Some(settings) = config_json::tokenizer_config_json(&tokenizer, config, bos, eos) else {
+            return Err(file(&new.place().join("tokenizer.json"), "not written, because it is no JSON"));
+        };
+        text("tokenizer_config.json", &settings)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! A model's arrays as tensors of a file: Hugging Face's names and layouts, both ways.
+//!
+//! Hugging Face's GPT-2 keeps the four matrices of a block as `Conv1D`, (in,out); here they are (OC,C) = (out,in).
+//! A square one, `attn.c_proj.weight`, would be accepted without being transposed and compute nonsense.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use super::archive::{Archive, View, decode, file, is_float};
+use crate::{Config, Layout, Result, Tensor};
+
+/// Values that are converted at once, so that no second copy of a model is held.
+const CHUNK: usize = 1 << 16;
+
+/// Rows and columns of a tile of a transposition: two tiles of f32 fit a first-level cache.
+const TILE: usize = 32;
+
+/// Whether Hugging Face stores a tensor as (in,out).
+fn is_conv1d(name: &str) -> bool {
+    name.ends_with(".weight") && (name.contains(".attn.c_") || name.contains(".mlp.c_"))
+}
+
+/// The shape that a tensor has in a file.
+fn stored_shape(tensor: &Tensor) -> Vec<usize> {
+    match tensor.shape[..] {
+        [rows, columns] if is_conv1d(&tensor.name) => vec![columns, rows],
+        _ => tensor.shape.clone(),
+    }
+}
+
+/// What to write under a name.
+pub(super) struct Entry<'a> {
+    name: String,
+    shape: Vec<usize>,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    /// As they are.
+    Plain(&'a [f32]),
+    /// A matrix of so many columns, to be written column by column.
+    Transposed(&'a [f32], usize),
+    /// So many zeros.
+    Zeros(usize),
+}
+
+/// The tensors of a flat array, each under `prefix` and Hugging Face's name.
+pub(super) fn entries<'a>(layout: &Layout, values: &'a [f32], prefix: &str) -> Vec<Entry<'a>> {
+    let entry = |tensor: &Tensor| {
+        let live = &values[tensor.live()];
+        let values = match tensor.shape[..] {
+            [_, columns] if is_conv1d(&tensor.name) => Values::Transposed(live, columns),
+            _ => Values::Plain(live),
+        };
+        Entry { name: stored_name(&tensor.name, prefix), shape: stored_shape(tensor), values }
+    };
+    layout.tensors.iter().map(entry).collect()
+}
+
+/// Adds zeros for the biases that a model does without and Hugging Face's cannot.
+pub(super) fn with_zero_biases<'a>(
+    config: &Config,
+    mut entries: Vec<Entry<'a>>,
+    prefix: &str,
+) -> Result<Vec<Entry<'a>>> {
+    if !config.bias {
+        for tensor in biases(config)? {
+            let name = stored_name(&tensor.name, prefix);
+            entries.push(Entry { name, shape: tensor.shape.clone(), values: Values::Zeros(tensor.size()) });
+        }
+    }
+    Ok(entries)
+}
+
+/// The biases that a model of this shape has or would have.
+pub(super) fn biases(config: &Config) -> Result<Vec<Tensor>> {
+    let layout = Layout::new(&Config { bias: true, ..config.clone() })?;
+    Ok(layout.tensors.into_iter().filter(|tensor| tensor.name.ends_with(".bias")).collect())
+}
+
+/// `transformer.` goes before all names but the head's.
+fn stored_name(name: &str, prefix: &str) -> String {
+    let transformer = if name.starts_with("lm_head.") { "" } else { "transformer." };
+    format!("{prefix}{transformer}{name}")
+}
+
+/// A safetensors file that is ready to be written.
+pub(super) struct Writer<'a> {
+    header: Vec<u8>,
+    entries: Vec<Entry<'a>>,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// Lays out a file of f32 tensors.
+    pub fn new(entries: Vec<Entry<'a>>) -> Writer<'a> {
+        let mut end = 0;
+        let info = |entry: &Entry| {
+            let start = end;
+            end += 4 * entry.shape.iter().product::<usize>();
+            let info =
+                TensorInfo { dtype: Dtype::F32, shape: entry.shape.clone(), data_offsets: (start, end) };
+            (entry.name.clone(), info)
+        };
+        let infos = entries.iter().map(info).collect();
+        // Without it transformers refuses the file.
+        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let metadata = Metadata::new(Some(format), infos).expect("tensors that follow one another");
+        let mut header = serde_json::to_vec(&metadata).expect("strings and numbers");
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let bytes = 8 + header.len() as u64 + end as u64;
+        Writer { header, entries, bytes }
+    }
+
+    /// Writes it, holding one chunk or, of a transposed matrix, a few of its columns.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(&(self.header.len() as u64).to_le_bytes())?;
+        out.write_all(&self.header)?;
+        let mut buffer = Vec::new();
+        for entry in &self.entries {
+            match entry.values {
+                Values::Plain(values) => {
+                    for chunk in values.chunks(CHUNK) {
+                        write_values(out, &mut buffer, chunk)?;
+                    }
+                }
+                Values::Transposed(values, columns) => {
+                    let rows = values.len() / columns;
+                    let mut band = vec![0.0; TILE * rows];
+                    for first in (0..columns).step_by(TILE) {
+                        let taken = TILE.min(columns - first);
+                        for (r, row) in values.chunks_exact(columns).enumerate() {
+                            for (c, value) in row[first..first + taken].iter().enumerate() {
+                                band[c * rows + r] = *value;
+                            }
+                        }
+                        write_values(out, &mut buffer, &band[..taken * rows])?;
+                    }
+                }
+                Values::Zeros(n) => {
+                    let zeros = vec![0.0; n.min(CHUNK)];
+                    for start in (0..n).step_by(CHUNK) {
+                        write_values(out, &mut buffer, &zeros[..CHUNK.min(n - start)])?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_values(out: &mut dyn Write, buffer: &mut Vec<u8>, values: &[f32]) -> io::Result<()> {
+    buffer.clear();
+    buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    out.write_all(buffer)
+}
+
+/// Refuses NaN and infinity: what follows would be written and read, and every later step be lost.
+pub(super) fn check_finite(path: &Path, layout: &Layout, values: &[f32], what: &str) -> Result {
+    for tensor in &layout.tensors {
+        if let Some(at) = values[tensor.live()].iter().position(|value| !value.is_finite()) {
+            let value = values[tensor.range.start + at];
+            let name = &tensor.name;
+            return Err(file(
+                path,
+                format!("not written, because {what}{name} holds {value}: training has diverged"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The tensors of an archive that belong to a model, by Hugging Face's names without `transformer.`.
+pub(super) struct Named<'a> {
+    archive: &'a Archive,
+    views: HashMap<&'a str, View<'a>>,
+    prefix: &'a str,
+}
+
+impl<'a> Named<'a> {
+    /// Takes the tensors whose names begin with `prefix`; leaves out the buffers that old files carry.
+    pub fn new(archive: &'a Archive, prefix: &'a str) -> Result<Named<'a>> {
+        let mut views = HashMap::new();
+        for full in archive.names() {
+            let Some(name) = full.strip_prefix(prefix) else { continue };
+            let name = name.strip_prefix("transformer.").unwrap_or(name);
+            if is_mask(name) {
+                continue;
+            }
+            let view = archive.get(full).expect("a name of this archive");
+            if views.insert(name, view).is_some() {
+                return Err(file(
+                    &archive.path,
+                    format!("it holds both {name} and transformer.{name}: remove one"),
+                ));
+            }
+        }
+        Ok(Named { archive, views, prefix })
+    }
+
+    /// A tensor by its name.
+    pub fn get(&self, name: &str) -> Option<View<'a>> {
+        self.views.get(name).copied()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.views.len()
+    }
+
+    /// Refuses a missing tensor, and one of another shape or of a type that is no float.
+    pub fn check(&self, tensor: &Tensor) -> Result {
+        let (name, prefix) = (&tensor.name, self.prefix);
+        let Some(view) = self.get(name) else {
+            return Err(file(&self.archive.path, format!("the tensor {prefix}{name} is missing")));
+        };
+        let expected = stored_shape(tensor);
+        if view.shape != expected {
+            let found = view.shape;
+            let message =
+                format!("{prefix}{name} has the shape {found:?}; its config.json asks for {expected:?}");
+            return Err(file(view.path, message));
+        }
+        if !is_float(view.dtype) {
+            let message =
+                format!("{prefix}{name} is of type {}; only F32, F16 and BF16 can be read", view.dtype);
+            return Err(file(view.path, message));
+        }
+        Ok(())
+    }
+
+    /// Refuses tensors that the model has no place for.
+    pub fn check_all_known(&self, known: impl Fn(&str) -> bool) -> Result {
+        let mut unknown: Vec<_> = self.views.keys().filter(|name| !known(name)).collect();
+        unknown.sort();
+        let Some(first) = unknown.first() else { return Ok(()) };
+        let more = match unknown.len() - 1 {
+            0 => String::new(),
+            n => format!(", and {n} more"),
+        };
+        let prefix = self.prefix;
+        Err(file(&self.archive.path, format!("GPT-2 of its config.json has no tensor {prefix}{first}{more}")))
+    }
+
+    /// Reads a checked tensor into its place; refuses NaN and infinity.
+    pub fn read(&self, tensor: &Tensor, out: &mut [f32]) -> Result {
+        let view = self.get(&tensor.name).expect("checked before");
+        match tensor.shape[..] {
+            [_, columns] if is_conv1d(&tensor.name) => read_transposed(view, columns, out),
+            _ => decode(view.dtype, view.bytes, out),
+        }
+        match out.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let (prefix, name, value) = (self.prefix, &tensor.name, out[at]);
+                let message =
+                    format!("{prefix}{name} holds {value}: these weights are damaged or have diverged");
+                Err(file(view.path, message))
+            }
+        }
+    }
+
+    /// Whether two checked tensors of one shape hold the same values.
+    pub fn equal(&self, a: &str, b: &str) -> bool {
+        let (a, b) = (self.get(a).expect("checked before"), self.get(b).expect("checked before"));
+        if a.dtype == b.dtype {
+            return a.bytes == b.bytes;
+        }
+        let mut buffers = [vec![0.0; CHUNK], vec![0.0; CHUNK]];
+        let chunks = |view: View<'a>| view.bytes.chunks(CHUNK * view.dtype.bitsize() / 8);
+        chunks(a).zip(chunks(b)).all(|(x, y)| {
+            let n = x.len() * 8 / a.dtype.bitsize();
+            let [p, q] = &mut buffers;
+            decode(a.dtype, x, &mut p[..n]);
+            decode(b.dtype, y, &mut q[..n]);
+            p[..n] == q[..n]
+        })
+    }
+
+    /// Whether a checked tensor is 0 throughout.
+    pub fn is_zero(&self, name: &str) -> bool {
+        let view = self.get(name).expect("checked before");
+        let mut values = vec![0.0; view.shape.iter().product()];
+        decode(view.dtype, view.bytes, &mut values);
+        values.iter().all(|value| *value == 0.0)
+    }
+}
+
+/// `attn.bias` and `attn.masked_bias`: the causal mask, which older versions of transformers saved.
+fn is_mask(name: &str) -> bool {
+    name.starts_with("h.") && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))
+}
+
+/// `out` (rows,columns) from the file's (columns,rows), some of the file's rows at a time.
+fn read_transposed(view: View, columns: usize, out: &mut [f32]) {
+    let rows = out.len() / columns;
+    let width = view.dtype.bitsize() / 8;
+    let mut band = vec![0.0; TILE * rows];
+    for (b, bytes) in view.bytes.chunks(TILE * rows * width).enumerate() {
+        let taken = bytes.len() / (rows * width);
+        let band = &mut band[..taken * rows];
+        decode(view.dtype, bytes, band);
+        for (r, row) in out.chunks_exact_mut(columns).enumerate() {
+            for c in 0..taken {
+                row[b * TILE + c] = band[c * rows + r];
+            }
+        }
+    }
+}

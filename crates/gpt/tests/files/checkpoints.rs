@@ -1,0 +1,313 @@
+//! Checkpoints: bit for bit, whole or not at all, and what a kill leaves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tempfile::tempdir;
+use wikigpt_gpt::files::{
+    Checkpoint, Checkpoints, Extras, ModelKind, Snapshot, describe, load_model, model_path,
+};
+use wikigpt_gpt::{Config, Error, Layout, Result};
+
+use crate::foreign::{params, small};
+
+/// What a trainer would save.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct State {
+    epoch: u64,
+    index: u64,
+    seed: u64,
+    loss: f64,
+}
+
+fn state(step: u64) -> State {
+    State { epoch: step / 7, index: u64::MAX - step, seed: 42, loss: 1.0 / 3.0 }
+}
+
+/// Parameters and moments of a step: every value depends on it.
+fn arrays(config: &Config, step: u64) -> [Vec<f32>; 3] {
+    let layout = Layout::new(config).unwrap();
+    [0, 1, 2].map(|array| {
+        let mut values = params(config);
+        for tensor in &layout.tensors {
+            values[tensor.live()]
+                .iter_mut()
+                .for_each(|value| *value = (*value + array as f32) / (step as f32 + 3.0));
+        }
+        values
+    })
+}
+
+fn save(checkpoints: &Checkpoints, config: &Config, step: u64) -> Result<PathBuf> {
+    let [params, m, v] = arrays(config, step);
+    let snapshot = Snapshot { step, config, params: &params, m: &m, v: &v };
+    checkpoints.save(&snapshot, &state(step), &Extras::default())
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Panics unless a checkpoint holds what its step's does.
+fn check(checkpoint: &Checkpoint, config: &Config) {
+    let [params, m, v] = arrays(config, checkpoint.step());
+    assert_eq!(checkpoint.config(), config);
+    assert_eq!(bits(&checkpoint.params().unwrap()), bits(&params));
+    assert_eq!(checkpoint.moments().unwrap().map(|moment| bits(&moment)), [m, v].map(|moment| bits(&moment)));
+    assert_eq!(checkpoint.state::<State>().unwrap(), state(checkpoint.step()));
+}
+
+fn steps(checkpoints: &Checkpoints) -> Vec<u64> {
+    checkpoints.list().unwrap().into_iter().map(|(step, _)| step).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_bit_comes_back() {
+    for (bias, tied) in [(true, true), (true, false), (false, true)] {
+        let config = Config { bias, tied, ..small() };
+        let run = tempdir().unwrap();
+        let checkpoints = Checkpoints::of(run.path());
+        let layout = Layout::new(&config).unwrap();
+        let [mut params, m, v] = arrays(&config, 1);
+        // Negative zero, the smallest and the largest values.
+        for (at, odd) in [-0.0, f32::from_bits(1), f32::MAX, f32::MIN_POSITIVE].into_iter().enumerate() {
+            params[layout.blocks[1].attn_c_proj.weight.start + at] = odd;
+        }
+        let snapshot = Snapshot { step: 1, config: &config, params: &params, m: &m, v: &v };
+        let folder = checkpoints.save(&snapshot, &state(1), &Extras::default()).unwrap();
+        assert_eq!(folder, run.path().join("checkpoints/step-00000001"));
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        assert_eq!(bits(&checkpoint.params().unwrap()), bits(&params));
+        assert_eq!(checkpoint.moments().unwrap().map(|moment| bits(&moment)), [bits(&m), bits(&v)]);
+        assert_eq!(checkpoint.state::<State>().unwrap(), state(1));
+        let model = load_model(&folder).unwrap();
+        assert_eq!((model.config, bits(&model.params)), (config, bits(&params)));
+    }
+}
+
+#[test]
+fn a_head_of_its_own_stays_one_even_where_it_equals_the_embedding() {
+    let config = Config { tied: false, ..small() };
+    let run = tempdir().unwrap();
+    let layout = Layout::new(&config).unwrap();
+    let [mut params, m, v] = arrays(&config, 1);
+    params.copy_within(layout.wte.clone(), layout.lm_head.unwrap().start);
+    let snapshot = Snapshot { step: 1, config: &config, params: &params, m: &m, v: &v };
+    let folder = Checkpoints::of(run.path()).save(&snapshot, &(), &Extras::default()).unwrap();
+    assert_eq!(load_model(&folder).unwrap().config, config);
+}
+
+#[test]
+fn a_run_is_its_newest_checkpoint_and_the_newest_are_kept() {
+    let (run, config) = (tempdir().unwrap(), small());
+    let checkpoints = Checkpoints::of(run.path());
+    assert!(checkpoints.newest_good().unwrap().is_none());
+    for step in [5, 10, 100_000_000, 15] {
+        save(&checkpoints, &config, step).unwrap();
+    }
+    assert_eq!(steps(&checkpoints), [5, 10, 15, 100_000_000]);
+    let newest = checkpoints.newest_good().unwrap().unwrap();
+    assert_eq!((newest.checkpoint.step(), newest.warnings.len()), (100_000_000, 0));
+    check(&newest.checkpoint, &config);
+    let path = model_path(run.path()).unwrap();
+    assert_eq!(
+        (path.kind, path.step, path.folder),
+        (ModelKind::Run, Some(100_000_000), checkpoints.path(100_000_000))
+    );
+    assert_eq!(model_path(&checkpoints.path(5)).unwrap().kind, ModelKind::Checkpoint);
+    assert_eq!(load_model(run.path()).unwrap().params, arrays(&config, 100_000_000)[0]);
+
+    checkpoints.prune(2).unwrap();
+    assert_eq!(steps(&checkpoints), [15, 100_000_000]);
+    checkpoints.prune(0).unwrap();
+    assert_eq!(names(&run.path().join("checkpoints")), ["step-100000000"]);
+
+    let description = serde_json::to_value(describe(run.path()).unwrap()).unwrap();
+    assert_eq!(description["kind"], "run");
+    assert_eq!(description["step"], 100_000_000);
+    assert_eq!(description["state"]["seed"], 42);
+    assert_eq!(description["checkpoints"]["100000000"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_damaged_one_is_passed_over_with_a_warning_that_names_it() {
+    type Damage = fn(&Path);
+    fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    }
+    let damages: [(Damage, &str); 8] = [
+        (|f| fs::remove_file(f.join("state.json")).unwrap(), "state.json: No such file"),
+        (|f| fs::write(f.join("state.json"), "{").unwrap(), "state.json: cannot be understood"),
+        (|f| fs::remove_file(f.join("config.json")).unwrap(), "config.json: No such file"),
+        (|f| fs::remove_file(f.join("model.safetensors")).unwrap(), "model.safetensors: No such file"),
+        (
+            |f| change(&f.join("model.safetensors"), |b| b.truncate(9_000)),
+            "model.safetensors: it has 9000 bytes instead",
+        ),
+        (|f| change(&f.join("optimizer.safetensors"), |b| b.push(0)), "optimizer.safetensors: it has"),
+        (|f| change(&f.join("model.safetensors"), |b| *b.last_mut().unwrap() ^= 1), "have changed since"),
+        (|f| change(&f.join("config.json"), |b| b[20] ^= 1), "config.json: its contents have changed"),
+    ];
+    let config = small();
+    for (damage, expected) in damages {
+        let run = tempdir().unwrap();
+        let checkpoints = Checkpoints::of(run.path());
+        [10, 20].iter().for_each(|step| _ = save(&checkpoints, &config, *step).unwrap());
+        damage(&checkpoints.path(20));
+        let newest = checkpoints.newest_good().unwrap().unwrap();
+        check(&newest.checkpoint, &config);
+        assert_eq!((newest.checkpoint.step(), newest.warnings.len()), (10, 1));
+        let warning = &newest.warnings[0];
+        assert!(
+            warning.contains("step-00000020") && warning.contains(expected),
+            "{warning} lacks {expected}"
+        );
+        assert_eq!(load_model(run.path()).unwrap().warnings, newest.warnings);
+        // It does not count as one that is kept, and makes way for a good one of its step.
+        checkpoints.prune(1).unwrap();
+        assert_eq!(checkpoints.newest_good().unwrap().unwrap().checkpoint.step(), 10);
+        save(&checkpoints, &config, 20).unwrap();
+        check(&checkpoints.newest_good().unwrap().unwrap().checkpoint, &config);
+        damage(&checkpoints.path(20));
+        fs::remove_dir_all(checkpoints.path(10)).unwrap();
+        let message = checkpoints.newest_good().unwrap_err().to_string();
+        assert!(message.contains("no checkpoint is whole") && message.contains("step-00000020"), "{message}");
+    }
+}
+
+#[test]
+fn nothing_is_written_once_training_has_diverged() {
+    let (run, config) = (tempdir().unwrap(), small());
+    let checkpoints = Checkpoints::of(run.path());
+    save(&checkpoints, &config, 10).unwrap();
+    let layout = Layout::new(&config).unwrap();
+    for (array, name) in
+        ["h.0.mlp.c_fc.weight", "m.h.0.mlp.c_fc.weight", "v.h.0.mlp.c_fc.weight"].iter().enumerate()
+    {
+        let mut arrays = arrays(&config, 20);
+        arrays[array][layout.blocks[0].c_fc.weight.start] = f32::INFINITY;
+        let [params, m, v] = &arrays;
+        let snapshot = Snapshot { step: 20, config: &config, params, m, v };
+        let message = checkpoints.save(&snapshot, &state(20), &Extras::default()).unwrap_err().to_string();
+        assert!(message.contains(&format!("{name} holds inf")), "{message}");
+    }
+    assert_eq!(names(&run.path().join("checkpoints")), ["step-00000010"]);
+}
+
+#[test]
+fn nan_in_a_checkpoint_is_refused_when_it_is_read() {
+    // As if an older program had written it: whole, digests and all.
+    let (run, config) = (tempdir().unwrap(), small());
+    let folder = save(&Checkpoints::of(run.path()), &config, 10).unwrap();
+    for (name, tensor) in [("model", "ln_f.bias"), ("optimizer", "v.ln_f.bias")] {
+        let path = folder.join(format!("{name}.safetensors"));
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.len() - 4;
+        bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
+        let state = folder.join("state.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+        json["files"][format!("{name}.safetensors")]["crc32c"] = crc32c::crc32c(&bytes).into();
+        fs::write(&state, json.to_string()).unwrap();
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let error = if name == "model" { checkpoint.params().err() } else { checkpoint.moments().err() };
+        let message = error.unwrap().to_string();
+        assert!(message.contains(&format!("{tensor} holds NaN")), "{message}");
+    }
+}
+
+#[test]
+fn what_a_kill_left_is_cleared_away_and_nothing_else() {
+    let (run, config) = (tempdir().unwrap(), small());
+    let checkpoints = Checkpoints::of(run.path());
+    let folder = run.path().join("checkpoints");
+    [10, 20].iter().for_each(|step| _ = save(&checkpoints, &config, *step).unwrap());
+    // Killed while writing step 30, and between the two renames that replace step 20.
+    fs::create_dir(folder.join(".tmp-step-00000030")).unwrap();
+    fs::write(folder.join(".tmp-step-00000030/model.safetensors"), "half").unwrap();
+    fs::rename(checkpoints.path(20), folder.join(".old-step-00000020")).unwrap();
+    fs::create_dir(folder.join("notes")).unwrap();
+    fs::create_dir(folder.join("step-20")).unwrap();
+    let newest = checkpoints.newest_good().unwrap().unwrap();
+    assert_eq!((newest.checkpoint.step(), newest.warnings.len()), (20, 0));
+    check(&newest.checkpoint, &config);
+    save(&checkpoints, &config, 40).unwrap();
+    assert_eq!(names(&folder), ["notes", "step-00000010", "step-00000020", "step-00000040", "step-20"]);
+    // Killed after the second rename.
+    fs::create_dir(folder.join(".old-step-00000040")).unwrap();
+    check(&checkpoints.newest_good().unwrap().unwrap().checkpoint, &config);
+    save(&checkpoints, &config, 40).unwrap();
+    assert_eq!(names(&folder), ["notes", "step-00000010", "step-00000020", "step-00000040", "step-20"]);
+}
+
+#[test]
+fn a_failure_on_the_way_leaves_the_last_one() {
+    let (run, config) = (tempdir().unwrap(), small());
+    let checkpoints = Checkpoints::of(run.path());
+    save(&checkpoints, &config, 10).unwrap();
+    let [params, m, v] = arrays(&config, 10);
+    let snapshot = Snapshot { step: 10, config: &config, params: &params, m: &m, v: &v };
+    let fill = |folder: &Path| {
+        assert!(folder.join("model.safetensors").exists());
+        Err("the tokenizer has gone".into())
+    };
+    let extras = Extras { fill: Some(&fill), ..Extras::default() };
+    let error = checkpoints.save(&snapshot, &state(11), &extras).unwrap_err();
+    assert!(
+        matches!(error, Error::Fill { .. }) && error.to_string().contains("the tokenizer has gone"),
+        "{error}"
+    );
+    assert_eq!(names(&run.path().join("checkpoints")), ["step-00000010"]);
+    check(&checkpoints.newest_good().unwrap().unwrap().checkpoint, &config);
+}
+
+/// Runs itself in another process, which saves without end and is killed, again and again at another instant.
+#[test]
+fn a_kill_at_any_instant_leaves_a_good_checkpoint() {
+    const RUN: &str = "WIKIGPT_TEST_SAVES_TO";
+    let config = small();
+    if let Some(run) = std::env::var_os(RUN) {
+        let checkpoints = Checkpoints::of(Path::new(&run));
+        // Two steps in turn, so that each save replaces a checkpoint.
+        for step in [1, 2].into_iter().cycle() {
+            save(&checkpoints, &config, step).unwrap();
+        }
+    }
+    let run = tempdir().unwrap();
+    let checkpoints = Checkpoints::of(run.path());
+    save(&checkpoints, &config, 2).unwrap();
+    let mut interrupted = 0;
+    for round in 0..40 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "checkpoints::a_kill_at_any_instant_leaves_a_good_checkpoint"])
+            .env(RUN, run.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(20_000 + 737 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let newest = checkpoints.newest_good().unwrap().unwrap();
+        assert_eq!((newest.checkpoint.step(), newest.warnings), (2, Vec::<String>::new()), "round {round}");
+        check(&newest.checkpoint, &config);
+        interrupted +=
+            usize::from(names(&run.path().join("checkpoints")).iter().any(|name| name.starts_with('.')));
+    }
+    assert!(interrupted > 0, "no kill came while a checkpoint was being written");
+    save(&checkpoints, &config, 3).unwrap();
+    assert_eq!(names(&run.path().join("checkpoints")), ["step-00000001", "step-00000002", "step-00000003"]);
+}

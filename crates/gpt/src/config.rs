@@ -98,6 +98,13 @@ impl Config {
                 return Err(Error::Config(format!("{name} must be between 1 and 4294967294, got {size}")));
             }
         }
+        // The tables of layers are lists in host memory; the deepest GPT has some hundred layers.
+        if self.n_layer > 65_536 {
+            return Err(Error::Config(format!(
+                "the number of layers must be at most 65536, got {}",
+                self.n_layer
+            )));
+        }
         if !self.n_embd.is_multiple_of(self.n_head) {
             return Err(Error::Config(format!(
                 "{} channels cannot be shared out among {} heads: make n_embd a multiple of n_head",

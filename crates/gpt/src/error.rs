@@ -11,6 +11,14 @@ pub enum Error {
     /// The backend refused or failed.
     #[error(transparent)]
     Ops(#[from] wikigpt_ops::Error),
+    /// The backward pass left a parameter without a gradient.
+    #[error(
+        "{tensor} received no gradient in the first step: the first micro-batch must set gradients, and the backward pass write all of them"
+    )]
+    NoGradient {
+        /// The parameter.
+        tensor: String,
+    },
     /// A file is not what it should be.
     #[error("{}: {message}", path.display())]
     File {

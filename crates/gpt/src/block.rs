@@ -1,0 +1,169 @@
+//! One block, each stage's backward under its forward.
+//!
+//! ```text
+//!  x ─┬─ ln_1 ─ c_attn ─ attention ─ c_proj ─ dropout ─ + ─ mid ─┬─ ln_2 ─ c_fc ─ gelu ─ c_proj ─ dropout ─ + ─ x of the next block
+//!     └──────────────────────────────────────────────── ┘        └────────────────────────────────────────── ┘
+//! ```
+//!
+//! Two branches leave the residual stream and come back to it, so a block is attention, join, MLP, join. A join's sum and
+//! the layer norm after it are one op, which is why a block ends with the norm of what follows it: the next block's
+//! ln_1, or ln_f. The lines of a forward are numbered; the backward takes them in reverse, under the same numbers.
+//!
+//! The gradient of the stream is one tensor `dx` for the whole pass: a sum hands its gradient on to both summands, so
+//! what reaches the end of a branch is `dx` itself, and what comes out of its beginning is added to `dx`.
+
+use wikigpt_ops::{Act, Dropout, Ops, Slot, Update};
+
+use crate::Result;
+use crate::activations::{self, Scratch};
+use crate::shape::Shape;
+use crate::tensors::{Block, Norm, Point};
+
+/// What the queries see.
+#[derive(Clone, Copy, Debug)]
+pub enum Attend {
+    /// The positions of the pass itself.
+    Pass(Dropout),
+    /// A cache of keys and values (B,Tmax,C), to which the pass adds rows from `pos` on. There is no backward.
+    Cache { keys: Slot<Act>, values: Slot<Act>, pos: usize, Tmax: usize },
+}
+
+/// A block's three dropouts.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropouts {
+    /// Of the attention's probabilities.
+    pub attention: Dropout,
+    /// Of what the attention adds to the stream.
+    pub attn_branch: Dropout,
+    /// Of what the MLP adds to the stream.
+    pub mlp_branch: Dropout,
+}
+
+// ---- attention: branch = c_proj(attention(c_attn(ln_1)))
+
+/// `ln_1`, `branch` (N,C); `qkv` (B,T,3C); `att` (B,T,C).
+pub fn attention_forward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Block,
+    a: &activations::Block,
+    s: &Scratch,
+    attend: Attend,
+) -> Result {
+    let Shape { B, T, NH, HS, .. } = shape;
+    // 1
+    w.c_attn.forward(ops, a.qkv, a.inp.norm)?;
+    // 2
+    match attend {
+        Attend::Pass(dropout) => ops.attention_forward(a.att, a.lse, a.qkv, B, T, NH, HS, dropout)?,
+        Attend::Cache { keys, values, pos, Tmax } => {
+            ops.attention_cached_forward(a.att, keys, values, a.qkv, B, T, pos, Tmax, NH, HS)?;
+        }
+    }
+    // 3
+    w.attn_c_proj.forward(ops, s.branch, a.att)
+}
+
+/// From `dbranch` (N,C) to `dnorm`, the gradient of ln_1 (N,C). `datt` (B,T,C), `dqkv` (B,T,3C).
+pub fn attention_backward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Block,
+    dw: &Block,
+    a: &activations::Block,
+    s: &Scratch,
+    dbranch: Slot<Act>,
+    dropout: Dropout,
+    update: Update,
+) -> Result {
+    let Shape { B, T, NH, HS, .. } = shape;
+    // 3
+    w.attn_c_proj.backward(ops, s.datt, &dw.attn_c_proj, dbranch, a.att, update)?;
+    // 2
+    ops.attention_backward(s.dqkv, s.datt, a.att, a.lse, a.qkv, B, T, NH, HS, dropout)?;
+    // 1
+    w.c_attn.backward(ops, s.dnorm, &dw.c_attn, s.dqkv, a.inp.norm, update)
+}
+
+// ---- MLP: branch = c_proj(gelu(c_fc(ln_2)))
+
+/// `ln_2`, `branch` (N,C); `pre`, `hidden` (N,4C).
+pub fn mlp_forward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Block,
+    a: &activations::Block,
+    s: &Scratch,
+) -> Result {
+    let (N, C, fc) = (shape.N, shape.C, &w.c_fc);
+    // 1 and 2: hidden = gelu(pre), pre = c_fc(ln_2)
+    ops.matmul_gelu_forward(a.hidden, a.pre, a.mid.norm, fc.weight, fc.bias, N, C, 4 * C)?;
+    // 3
+    w.mlp_c_proj.forward(ops, s.branch, a.hidden)
+}
+
+/// From `dbranch` (N,C) to `dnorm`, the gradient of ln_2 (N,C). `dpre` (N,4C).
+pub fn mlp_backward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Block,
+    dw: &Block,
+    a: &activations::Block,
+    s: &Scratch,
+    dbranch: Slot<Act>,
+    update: Update,
+) -> Result {
+    let (N, C, proj) = (shape.N, shape.C, &w.mlp_c_proj);
+    // 3 and 2: dpre = (dbranch·c_proj) ∘ gelu′(pre)
+    proj.backward_weight(ops, &dw.mlp_c_proj, dbranch, a.hidden, update)?;
+    ops.matmul_gelu_backward_input(s.dpre, dbranch, proj.weight, a.pre, N, 4 * C, C)?;
+    // 1
+    w.c_fc.backward(ops, s.dnorm, &dw.c_fc, s.dpre, a.mid.norm, update)
+}
+
+// ---- join: to.x = x + dropout(branch); to.norm = layernorm(to.x)
+
+/// All (N,C); the norm's mean and rstd (N).
+pub fn join_forward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    norm: &Norm,
+    to: Point,
+    x: Slot<Act>,
+    s: &Scratch,
+    dropout: Dropout,
+) -> Result {
+    let Shape { N, C, eps, .. } = shape;
+    // 1
+    let mut branch = s.branch;
+    if dropout.p > 0.0 {
+        ops.dropout_forward(s.dropped, s.branch, dropout)?;
+        branch = s.dropped;
+    }
+    // 2 and 3
+    let Norm { weight, bias } = *norm;
+    Ok(ops.residual_layernorm_forward(to.x, to.norm, to.mean, to.rstd, x, branch, weight, bias, N, C, eps)?)
+}
+
+/// From `dnorm` and `dx` (N,C), the gradients of to.norm and, through all that follows, of to.x, to the gradient of x, which
+/// is left in `dx`, and that of the branch, whose slot is returned: `dx` itself, or `dnorm` if there is dropout.
+pub fn join_backward<O: Ops>(
+    ops: &mut O,
+    norm: &Norm,
+    dnorm: &Norm,
+    to: Point,
+    s: &Scratch,
+    dropout: Dropout,
+    update_dx: Update,
+    update: Update,
+) -> Result<Slot<Act>> {
+    // 3
+    norm.backward(ops, s.dx, dnorm, s.dnorm, to, update_dx, update)?;
+    // 2: the sum's gradient is each summand's, nothing to compute
+    // 1
+    if dropout.p > 0.0 {
+        ops.dropout_backward(s.dnorm, s.dx, dropout)?;
+        return Ok(s.dnorm);
+    }
+    Ok(s.dx)
+}

@@ -1,0 +1,56 @@
+//! A model that is only run forward.
+
+use wikigpt_ops::Ops;
+
+use crate::activations::Purpose;
+use crate::network::Network;
+use crate::{Config, Result};
+
+/// A model without gradients and optimizer, whose blocks share one block's activations: see
+/// [`Plan`](crate::Plan) with `training` false.
+pub struct Evaluator<O: Ops> {
+    ops: O,
+    net: Network,
+}
+
+impl<O: Ops> Evaluator<O> {
+    /// Allocates a model for B sequences of T tokens; `params` in the order of [`crate::Layout`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] when the shape is impossible or `params` are not as many as the model has;
+    /// [`crate::Error::Ops`] when there is no memory.
+    pub fn new(mut ops: O, config: &Config, params: &[f32], B: usize, T: usize) -> Result<Evaluator<O>> {
+        let net = Network::new(&mut ops, config, B, T, Purpose::Evaluate)?;
+        net.upload(&mut ops, net.params, params, "the parameters")?;
+        Ok(Evaluator { ops, net })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.net.config
+    }
+
+    /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE); 0 where all are.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] when a length is not B·T or a token is not in the vocabulary.
+    pub fn forward(&mut self, inputs: &[u32], targets: &[u32]) -> Result<f64> {
+        self.net.forward(&mut self.ops, inputs, targets)
+    }
+
+    /// The losses (B,T) of the last forward, 0 where the target is [`IGNORE`](wikigpt_ops::IGNORE).
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] when the device fails.
+    pub fn losses(&mut self) -> Result<&[f32]> {
+        self.net.losses(&mut self.ops)
+    }
+
+    /// The logits (B,T,V) of `inputs` (B,T).
+    ///
+    /// # Errors
+    /// Those of [`forward`](Evaluator::forward).
+    pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
+        self.net.logits(&mut self.ops, inputs)
+    }
+}

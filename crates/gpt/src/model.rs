@@ -1,0 +1,199 @@
+//! The whole model: embedding, blocks, head, and the loss; forward and backward.
+
+use wikigpt_ops::{Dropout, Ops, Slot, Tok, Update};
+
+use crate::Result;
+use crate::activations::Activations;
+use crate::block::{self, Attend, Dropouts};
+use crate::shape::Shape;
+use crate::tensors::Tensors;
+
+/// What keeps a step from learning its batch by heart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Regularize {
+    /// Dropout's probability, in [0, 1): after the embedding, of the attention's probabilities, and of what attention
+    /// and MLP add to the residual stream. 0 costs nothing.
+    pub dropout: f32,
+    /// The key of the masks: another for every micro-batch.
+    pub seed: u64,
+}
+
+impl Regularize {
+    /// No dropout.
+    pub const NONE: Regularize = Regularize { dropout: 0.0, seed: 0 };
+
+    fn site(self, site: usize) -> Dropout {
+        Dropout { p: self.dropout, seed: self.seed, site: site as u32 }
+    }
+
+    /// The dropout after the embedding.
+    fn embedding(self) -> Dropout {
+        self.site(0)
+    }
+
+    /// The dropouts of a block.
+    fn block(self, layer: usize) -> Dropouts {
+        let site = |i| self.site(1 + 3 * layer + i);
+        Dropouts { attention: site(0), attn_branch: site(1), mlp_branch: site(2) }
+    }
+}
+
+// ---- embedding: x = dropout(wte[tokens] + wpe)
+
+/// `x` (B,T,C) and its norm ln_1 of the first block; `tokens` (B,T) at positions from `pos` on.
+fn embedding_forward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    a: &Activations,
+    tokens: Slot<Tok>,
+    pos: usize,
+    dropout: Dropout,
+) -> Result {
+    let Shape { B, T, C, eps, .. } = shape;
+    let (first, s) = (a.blocks[0].inp, &a.scratch);
+    // 1 and 2
+    if dropout.p > 0.0 {
+        ops.embedding_forward(s.branch, tokens, w.wte, w.wpe, B, T, C, pos)?;
+        ops.dropout_forward(first.x, s.branch, dropout)?;
+    } else {
+        ops.embedding_forward(first.x, tokens, w.wte, w.wpe, B, T, C, pos)?;
+    }
+    // 3
+    w.blocks[0].ln_1.forward(ops, first, eps)
+}
+
+/// From `dnorm`, the gradient of the first ln_1, and `dx` (B,T,C). Adds to dwte what the head's backward set there.
+fn embedding_backward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    dw: &Tensors,
+    a: &Activations,
+    tokens: Slot<Tok>,
+    dropout: Dropout,
+    update: Update,
+) -> Result {
+    let Shape { B, T, C, .. } = shape;
+    let (first, s) = (a.blocks[0].inp, &a.scratch);
+    // 3
+    w.blocks[0].ln_1.backward(ops, s.dx, &dw.blocks[0].ln_1, s.dnorm, first, Update::Add, update)?;
+    // 2
+    let mut dx = s.dx;
+    if dropout.p > 0.0 {
+        ops.dropout_backward(s.dnorm, s.dx, dropout)?;
+        dx = s.dnorm;
+    }
+    // 1
+    if update == Update::Set && !dw.tied {
+        ops.zero(dw.wte)?;
+    }
+    Ok(ops.embedding_backward(dw.wte, dw.wpe, dx, tokens, B, T, C, update)?)
+}
+
+// ---- the whole: logits = head(ln_f(blocks(embedding)))
+
+/// From `tokens` (B,T) to ln_f (N,C).
+pub fn forward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    a: &Activations,
+    tokens: Slot<Tok>,
+    regularize: Regularize,
+) -> Result {
+    let attend = |layer: usize| Attend::Pass(regularize.block(layer).attention);
+    forward_attending(ops, shape, w, a, tokens, 0, regularize, attend)
+}
+
+/// The same at positions from `pos` on, where `attend` says for each layer what its queries see.
+pub fn forward_attending<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    a: &Activations,
+    tokens: Slot<Tok>,
+    pos: usize,
+    regularize: Regularize,
+    attend: impl Fn(usize) -> Attend,
+) -> Result {
+    let s = &a.scratch;
+    embedding_forward(ops, shape, w, a, tokens, pos, regularize.embedding())?;
+    for (layer, (w_l, a_l)) in w.blocks.iter().zip(&a.blocks).enumerate() {
+        let dropouts = regularize.block(layer);
+        let (next, next_norm) = (a.after(layer), w.norm_after(layer));
+        block::attention_forward(ops, shape, w_l, a_l, s, attend(layer))?;
+        block::join_forward(ops, shape, &w_l.ln_2, a_l.mid, a_l.inp.x, s, dropouts.attn_branch)?;
+        block::mlp_forward(ops, shape, w_l, a_l, s)?;
+        block::join_forward(ops, shape, &next_norm, next, a_l.mid.x, s, dropouts.mlp_branch)?;
+    }
+    Ok(())
+}
+
+/// From `dlogits`, left in the logits' place, to the gradients of all parameters.
+pub fn backward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    dw: &Tensors,
+    a: &Activations,
+    tokens: Slot<Tok>,
+    regularize: Regularize,
+    update: Update,
+) -> Result {
+    let s = &a.scratch;
+    w.head.backward(ops, s.dnorm, &dw.head, a.logits, a.out.norm, update)?;
+    for (layer, ((w_l, dw_l), a_l)) in w.blocks.iter().zip(&dw.blocks).zip(&a.blocks).enumerate().rev() {
+        let dropouts = regularize.block(layer);
+        let (next, next_norm, dnext_norm) = (a.after(layer), w.norm_after(layer), dw.norm_after(layer));
+        // Nothing but ln_f reads the end of the stream, so its gradient starts there.
+        let dx = if layer + 1 == w.blocks.len() { Update::Set } else { Update::Add };
+        let drop = dropouts.mlp_branch;
+        let dbranch = block::join_backward(ops, &next_norm, &dnext_norm, next, s, drop, dx, update)?;
+        block::mlp_backward(ops, shape, w_l, dw_l, a_l, s, dbranch, update)?;
+        let drop = dropouts.attn_branch;
+        let dbranch =
+            block::join_backward(ops, &w_l.ln_2, &dw_l.ln_2, a_l.mid, s, drop, Update::Add, update)?;
+        block::attention_backward(ops, shape, w_l, dw_l, a_l, s, dbranch, dropouts.attention, update)?;
+    }
+    embedding_backward(ops, shape, w, dw, a, tokens, regularize.embedding(), update)
+}
+
+// ---- the head and the loss
+
+/// losses\[n\] (N) of the logits = ln_f·headᵀ (N,Vp), which are kept.
+pub fn losses_forward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    a: &Activations,
+    targets: Slot<Tok>,
+) -> Result {
+    let Shape { N, V, Vp, .. } = shape;
+    w.head.forward(ops, a.logits, a.out.norm)?;
+    Ok(ops.cross_entropy_forward(a.losses, a.logits, targets, N, V, Vp)?)
+}
+
+/// The same losses, and dlogits = ∂(scale·Σ losses)/∂logits in the logits' place.
+pub fn losses_forward_backward<O: Ops>(
+    ops: &mut O,
+    shape: Shape,
+    w: &Tensors,
+    a: &Activations,
+    targets: Slot<Tok>,
+    scale: f32,
+) -> Result {
+    let Shape { N, V, Vp, .. } = shape;
+    w.head.forward(ops, a.logits, a.out.norm)?;
+    Ok(ops.cross_entropy_forward_backward(a.losses, a.logits, targets, N, V, Vp, scale)?)
+}
+
+/// The logits (B,Vp) of the last positions only.
+pub fn last_logits_forward<O: Ops>(ops: &mut O, shape: Shape, w: &Tensors, a: &Activations) -> Result {
+    let Shape { B, T, C, .. } = shape;
+    for b in 0..B {
+        let at = (b * T + T - 1) * C;
+        ops.copy(a.last.slice(b * C..(b + 1) * C), a.out.norm.slice(at..at + C))?;
+    }
+    w.head.forward(ops, a.logits, a.last)
+}

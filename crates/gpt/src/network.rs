@@ -1,0 +1,136 @@
+//! A model on a backend: its parameters, the memory of a pass, and the forward with its loss.
+
+use wikigpt_ops::{Act, IGNORE, Kind, Ops, Slot, Stat, Tok};
+
+use crate::activations::{Activations, Purpose, lay_out};
+use crate::model::{self, Regularize};
+use crate::shape::Shape;
+use crate::tensors::Tensors;
+use crate::{Config, Error, Layout, Result};
+
+/// Parameters and one pass's activations in a backend's memory. Every method takes the backend that it was made with.
+pub struct Network {
+    pub config: Config,
+    pub layout: Layout,
+    pub shape: Shape,
+    pub params: Slot<Act>,
+    pub w: Tensors,
+    pub a: Activations,
+    /// (B,T).
+    pub inputs: Slot<Tok>,
+    /// (B,T).
+    pub targets: Slot<Tok>,
+    /// The sum of a pass's losses.
+    total: Slot<Stat>,
+    /// The losses in host memory.
+    losses: Vec<f32>,
+}
+
+impl Network {
+    /// Allocates; parameters are 0.
+    pub fn new<O: Ops>(
+        ops: &mut O,
+        config: &Config,
+        B: usize,
+        T: usize,
+        purpose: Purpose,
+    ) -> Result<Network> {
+        let layout = Layout::new(config)?;
+        let shape = Shape::new(config, B, T)?;
+        let planned = lay_out(shape, config.n_layer, purpose, 0, 0)?;
+        let params = ops.alloc(layout.len)?;
+        let acts: Slot<Act> = ops.alloc(planned.act_len)?;
+        let stats: Slot<Stat> = ops.alloc(planned.stat_len)?;
+        let a = lay_out(shape, config.n_layer, purpose, acts.allocation, stats.allocation)?;
+        Ok(Network {
+            config: config.clone(),
+            w: Tensors::new(config, &layout, params),
+            layout,
+            shape,
+            params,
+            a,
+            inputs: ops.alloc(shape.N)?,
+            targets: ops.alloc(shape.N)?,
+            total: ops.alloc(1)?,
+            losses: vec![0.0; shape.N],
+        })
+    }
+
+    /// Puts a flat parameter array, or one that mirrors it, into `slot`.
+    pub fn upload<O: Ops, K: Kind<Host = f32>>(
+        &self,
+        ops: &mut O,
+        slot: Slot<K>,
+        values: &[f32],
+        what: &str,
+    ) -> Result {
+        if values.len() != self.layout.len {
+            return Err(Error::Config(format!(
+                "{what} must hold {} values, in the order of the model's layout, got {}",
+                self.layout.len,
+                values.len()
+            )));
+        }
+        Ok(ops.upload(slot, values)?)
+    }
+
+    /// Uploads a batch, and tells how many targets count.
+    pub fn set_batch<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<usize> {
+        let Shape { B, T, N, V, .. } = self.shape;
+        for (name, tokens, ignore) in [("inputs", inputs, false), ("targets", targets, true)] {
+            if tokens.len() != N {
+                return Err(Error::Config(format!(
+                    "{name} must hold B·T = {B}·{T} tokens, got {}",
+                    tokens.len()
+                )));
+            }
+            let outside = |token: &u32| *token as usize >= V && !(ignore && *token == IGNORE);
+            if let Some(at) = tokens.iter().position(outside) {
+                return Err(Error::Config(format!(
+                    "{name} hold token {} at position {at}, but the model's vocabulary has {V} tokens",
+                    tokens[at]
+                )));
+            }
+        }
+        ops.upload(self.inputs, inputs)?;
+        ops.upload(self.targets, targets)?;
+        Ok(targets.iter().filter(|target| **target != IGNORE).count())
+    }
+
+    /// The mean loss over the targets that count, without dropout.
+    pub fn forward<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<f64> {
+        let count = self.set_batch(ops, inputs, targets)?;
+        model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
+        model::losses_forward(ops, self.shape, &self.w, &self.a, self.targets)?;
+        ops.sum(self.total, self.a.losses)?;
+        let mut total = [0.0];
+        ops.download(&mut total, self.total)?;
+        Ok(f64::from(total[0]) / count.max(1) as f64)
+    }
+
+    /// The losses of the last pass.
+    pub fn losses<O: Ops>(&mut self, ops: &mut O) -> Result<&[f32]> {
+        ops.download(&mut self.losses, self.a.losses)?;
+        Ok(&self.losses)
+    }
+
+    /// The logits (B,T,V) of a batch.
+    pub fn logits<O: Ops>(&mut self, ops: &mut O, inputs: &[u32]) -> Result<Vec<f32>> {
+        let Shape { N, V, Vp, .. } = self.shape;
+        self.set_batch(ops, inputs, &vec![IGNORE; N])?;
+        model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
+        self.w.head.forward(ops, self.a.logits, self.a.out.norm)?;
+        let mut logits = vec![0.0; N * V];
+        for (n, row) in logits.chunks_exact_mut(V).enumerate() {
+            ops.download(row, self.a.logits.slice(n * Vp..n * Vp + V))?;
+        }
+        Ok(logits)
+    }
+
+    /// The parameters.
+    pub fn download<O: Ops, K: Kind<Host = f32>>(&self, ops: &mut O, slot: Slot<K>) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; self.layout.len];
+        ops.download(&mut values, slot)?;
+        Ok(values)
+    }
+}

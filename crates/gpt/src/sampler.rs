@@ -1,0 +1,136 @@
+//! Drawing the next token.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::{Error, Result};
+
+/// How the next token is drawn: as Hugging Face's `generate` does, temperature first, then top-k, then top-p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the likeliest token, the first of several.
+    pub temperature: f64,
+    /// Only the k likeliest tokens are drawn from, and those as likely as the k-th.
+    pub top_k: Option<usize>,
+    /// Only the fewest likeliest tokens whose probabilities sum to at least p are drawn from, and those as likely as the
+    /// last of them.
+    pub top_p: Option<f64>,
+    /// The same seed draws the same tokens.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// Always the likeliest token.
+    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
+}
+
+/// Draws tokens.
+#[derive(Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    rng: ChaCha8Rng,
+    /// Tokens and the logits, then the weights, that they are drawn by.
+    candidates: Vec<(u32, f64)>,
+}
+
+impl Sampler {
+    /// A sampler at the start of its random numbers.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the temperature is negative or not finite, k is 0, or p is not in (0, 1].
+    pub fn new(sampling: Sampling) -> Result<Sampler> {
+        let Sampling { temperature, top_k, top_p, seed } = sampling;
+        let refuse = |message: String| Err(Error::Config(message));
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return refuse(format!("the temperature must be 0 or more, and finite, got {temperature}"));
+        }
+        if top_k == Some(0) {
+            return refuse("top-k must leave at least one token, got 0".into());
+        }
+        if let Some(p) = top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+            return refuse(format!("top-p must be above 0 and at most 1, got {p}"));
+        }
+        Ok(Sampler { sampling, rng: ChaCha8Rng::seed_from_u64(seed), candidates: Vec::new() })
+    }
+
+    /// Draws a token from its logits (V); −∞ excludes one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a logit is NaN or +∞, or none is finite.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        if let Some(at) = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY) {
+            let message = format!(
+                "the logit of token {at} is {}: the model's weights are damaged or diverged",
+                logits[at]
+            );
+            return Err(Error::Config(message));
+        }
+        let mut likeliest = 0;
+        for (token, logit) in logits.iter().enumerate() {
+            if *logit > logits[likeliest] {
+                likeliest = token;
+            }
+        }
+        if logits.get(likeliest).is_none_or(|logit| *logit == f32::NEG_INFINITY) {
+            return Err(Error::Config("there is no token to draw: no logit is finite".into()));
+        }
+        if self.sampling.temperature == 0.0 {
+            return Ok(likeliest as u32);
+        }
+        self.keep(logits);
+        // The largest is taken off before the division, so that a tiny temperature overflows nothing.
+        let largest = f64::from(logits[likeliest]);
+        for (_, logit) in &mut self.candidates {
+            *logit = ((*logit - largest) / self.sampling.temperature).exp();
+        }
+        if let Some(p) = self.sampling.top_p {
+            self.keep_probable(p);
+        }
+        Ok(self.draw())
+    }
+
+    /// Takes the finite logits, with top-k no smaller ones than the k-th.
+    fn keep(&mut self, logits: &[f32]) {
+        let k = self.sampling.top_k.filter(|k| *k < logits.len());
+        self.candidates.clear();
+        self.candidates.extend((0..).zip(logits.iter().map(|logit| f64::from(*logit))));
+        let least = k.map_or(f64::MIN, |k| {
+            let by_size = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1);
+            self.candidates.select_nth_unstable_by(k - 1, by_size).1.1.max(f64::MIN)
+        });
+        self.candidates.retain(|candidate| candidate.1 >= least);
+        // Selection shuffles; draws go in the order of tokens.
+        self.candidates.sort_unstable_by_key(|candidate| candidate.0);
+    }
+
+    /// Drops the candidates before which likelier ones already sum to p.
+    fn keep_probable(&mut self, p: f64) {
+        self.candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let total: f64 = self.candidates.iter().map(|candidate| candidate.1).sum();
+        let (mut likelier, mut so_far, mut last) = (0.0, 0.0, f64::INFINITY);
+        let kept = self.candidates.iter().position(|(_, weight)| {
+            if *weight < last {
+                (likelier, last) = (so_far, *weight);
+            }
+            so_far += weight;
+            likelier >= p * total
+        });
+        self.candidates.truncate(kept.unwrap_or(self.candidates.len()).max(1));
+    }
+
+    /// Draws a candidate with a probability in proportion to its weight.
+    fn draw(&mut self) -> u32 {
+        let total: f64 = self.candidates.iter().map(|candidate| candidate.1).sum();
+        // 53 random bits: a number in [0, 1).
+        let mut left = (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64 * total;
+        let mut drawn = self.candidates[0].0;
+        for (token, weight) in self.candidates.iter().filter(|candidate| candidate.1 > 0.0) {
+            drawn = *token;
+            if left < *weight {
+                break;
+            }
+            left -= weight;
+        }
+        drawn
+    }
+}

@@ -1,0 +1,307 @@
+//! Training: gradients of micro-batches, gathered, and the optimizer's step.
+
+use wikigpt_ops::{Act, AdamW, Ops, Slot, Stat, Update};
+
+use crate::activations::Purpose;
+use crate::generator::Generator;
+use crate::model::{self, Regularize};
+use crate::network::Network;
+use crate::tensors::Tensors;
+use crate::{Config, Error, Layout, Result};
+
+/// Gradients hold this NaN until something is written there, so that a parameter the backward forgets is found. Its
+/// upper half is what a bf16 backend keeps of it, and no arithmetic makes it.
+const UNTOUCHED: u32 = 0x7fe5_0000;
+
+/// Elements uploaded or looked at in one piece.
+const PIECE: usize = 1 << 16;
+
+/// Micro-batches whose losses wait on the device to be read together.
+const WAITING: usize = 256;
+
+/// What one optimizer step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// The mean loss in nats over the targets of all micro-batches, before the update; 0 where no target counts.
+    pub loss: f64,
+    /// The global norm of the gradient, before clipping.
+    pub grad_norm: f64,
+    /// Whether the norm was not finite, and so nothing was changed.
+    pub skipped: bool,
+}
+
+/// A model in training: parameters, gradients and moments, three arrays in the order of [`Layout`], and the activations
+/// of one micro-batch. Nothing is allocated after construction, but for [`generator`](Trainer::generator) and what is
+/// returned in a `Vec`.
+///
+/// A step is one [`accumulate`](Trainer::accumulate) for each micro-batch, the first with [`Update::Set`], then one
+/// [`step`](Trainer::step).
+pub struct Trainer<O: Ops> {
+    ops: O,
+    net: Network,
+    grads: Slot<Act>,
+    dw: Tensors,
+    m: Slot<Stat>,
+    v: Slot<Stat>,
+    /// The global gradient norm: (1).
+    norm: Slot<Stat>,
+    /// The losses of micro-batches, summed: (WAITING).
+    sums: Slot<Stat>,
+    /// How many of `sums` are waiting.
+    waiting: usize,
+    /// The sum of losses read so far in this step.
+    loss: f64,
+    /// The targets that counted in this step.
+    count: usize,
+    /// Micro-batches in this step.
+    micro_batches: usize,
+    /// Whether every parameter is known to have received a gradient.
+    complete: bool,
+}
+
+impl<O: Ops> Trainer<O> {
+    /// Allocates a model for micro-batches of B sequences of T tokens; its parameters are 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the shape is impossible, [`Error::Ops`] when there is no memory.
+    pub fn new(mut ops: O, config: &Config, B: usize, T: usize) -> Result<Trainer<O>> {
+        let net = Network::new(&mut ops, config, B, T, Purpose::Train)?;
+        let grads = ops.alloc(net.layout.len)?;
+        let untouched = vec![f32::from_bits(UNTOUCHED); PIECE];
+        for tensor in &net.layout.tensors {
+            for start in tensor.range.clone().step_by(PIECE) {
+                let end = tensor.range.end.min(start + PIECE);
+                ops.upload(grads.slice(start..end), &untouched[..end - start])?;
+            }
+        }
+        Ok(Trainer {
+            dw: Tensors::new(config, &net.layout, grads),
+            m: ops.alloc(net.layout.len)?,
+            v: ops.alloc(net.layout.len)?,
+            norm: ops.alloc(1)?,
+            sums: ops.alloc(WAITING)?,
+            ops,
+            net,
+            grads,
+            waiting: 0,
+            loss: 0.0,
+            count: 0,
+            micro_batches: 0,
+            complete: false,
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.net.config
+    }
+
+    /// Where each parameter lies in the flat arrays.
+    pub fn layout(&self) -> &Layout {
+        &self.net.layout
+    }
+
+    /// The backend.
+    pub fn backend(&mut self) -> &mut O {
+        &mut self.ops
+    }
+
+    /// The parameters' slot on the backend.
+    pub fn param_slot(&self) -> Slot<Act> {
+        self.net.params
+    }
+
+    /// The gradients' slot on the backend.
+    pub fn grad_slot(&self) -> Slot<Act> {
+        self.grads
+    }
+
+    /// The slot of the last pass's losses (B,T) on the backend.
+    pub fn loss_slot(&self) -> Slot<Stat> {
+        self.net.a.losses
+    }
+
+    /// Sets the parameters, in the order of [`Layout`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] when they are not as many as the model has.
+    pub fn set_params(&mut self, params: &[f32]) -> Result {
+        self.net.upload(&mut self.ops, self.net.params, params, "the parameters")
+    }
+
+    /// The parameters, in the order of [`Layout`].
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn params(&mut self) -> Result<Vec<f32>> {
+        self.net.download(&mut self.ops, self.net.params)
+    }
+
+    /// The gradients, in the order of [`Layout`].
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn grads(&mut self) -> Result<Vec<f32>> {
+        self.net.download(&mut self.ops, self.grads)
+    }
+
+    /// AdamW's first and second moments, in the order of [`Layout`].
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn moments(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let m = self.net.download(&mut self.ops, self.m)?;
+        Ok((m, self.net.download(&mut self.ops, self.v)?))
+    }
+
+    /// Sets both moments.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when they are not as many as the model has parameters.
+    pub fn set_moments(&mut self, m: &[f32], v: &[f32]) -> Result {
+        self.net.upload(&mut self.ops, self.m, m, "the first moments")?;
+        self.net.upload(&mut self.ops, self.v, v, "the second moments")
+    }
+
+    /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), without dropout; 0 where
+    /// all are. Gradients stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a length is not B·T or a token is not in the vocabulary.
+    pub fn forward(&mut self, inputs: &[u32], targets: &[u32]) -> Result<f64> {
+        self.net.forward(&mut self.ops, inputs, targets)
+    }
+
+    /// The losses (B,T) of the last [`forward`](Trainer::forward) or [`accumulate`](Trainer::accumulate), 0 where the target is
+    /// [`IGNORE`](wikigpt_ops::IGNORE).
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn losses(&mut self) -> Result<&[f32]> {
+        self.net.losses(&mut self.ops)
+    }
+
+    /// The logits (B,T,V) of `inputs` (B,T), without dropout.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Trainer::forward).
+    pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
+        self.net.logits(&mut self.ops, inputs)
+    }
+
+    /// Forward and backward of one micro-batch (B,T): the gradient of scale·Σ losses is set or added. With `scale` = 1/(the
+    /// targets of the whole step) the step's gradient is that of the mean loss.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a length is not B·T, a token is not in the vocabulary, or `scale` is not finite;
+    /// [`Error::Ops`] when the dropout is not in [0, 1).
+    pub fn accumulate(
+        &mut self,
+        inputs: &[u32],
+        targets: &[u32],
+        scale: f32,
+        regularize: Regularize,
+        update: Update,
+    ) -> Result {
+        if !scale.is_finite() {
+            return Err(Error::Config(format!("the loss cannot be scaled by {scale}")));
+        }
+        if self.waiting == WAITING {
+            self.read_losses()?;
+        }
+        if update == Update::Set {
+            (self.waiting, self.loss, self.count, self.micro_batches) = (0, 0.0, 0, 0);
+        }
+        let (ops, net) = (&mut self.ops, &mut self.net);
+        let count = net.set_batch(ops, inputs, targets)?;
+        let (shape, w, a) = (net.shape, &net.w, &net.a);
+        model::forward(ops, shape, w, a, net.inputs, regularize)?;
+        model::losses_forward_backward(ops, shape, w, a, net.targets, scale)?;
+        model::backward(ops, shape, w, &self.dw, a, net.inputs, regularize, update)?;
+        ops.sum(self.sums.slice(self.waiting..self.waiting + 1), a.losses)?;
+        self.waiting += 1;
+        self.count += count;
+        self.micro_batches += 1;
+        Ok(())
+    }
+
+    /// One AdamW update from the gathered gradients; weight decay applies to tensors of two or more dimensions.
+    /// `adamw.step` is the update's number, from 1. A gradient whose norm is not finite changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when nothing was accumulated since the last step, or `adamw.step` is 0;
+    /// [`Error::NoGradient`] when a parameter has received none, checked at the first step.
+    pub fn step(&mut self, adamw: AdamW) -> Result<StepReport> {
+        if self.micro_batches == 0 {
+            return Err(Error::Config("there is no gradient to step along: accumulate comes first".into()));
+        }
+        if adamw.step == 0 {
+            return Err(Error::Config("updates are numbered from 1".into()));
+        }
+        self.ops.global_norm(self.norm, self.grads)?;
+        if !self.complete {
+            self.check_complete()?;
+        }
+        for tensor in &self.net.layout.tensors {
+            let at = |slot: Slot<Act>| slot.slice(tensor.live());
+            let moment = |slot: Slot<Stat>| slot.slice(tensor.live());
+            let weight_decay = if tensor.decays() { adamw.weight_decay } else { 0.0 };
+            self.ops.adamw(
+                at(self.net.params),
+                moment(self.m),
+                moment(self.v),
+                at(self.grads),
+                self.norm,
+                AdamW { weight_decay, ..adamw },
+            )?;
+        }
+        let grad_norm = self.grad_norm()?;
+        self.read_losses()?;
+        let loss = self.loss / self.count.max(1) as f64;
+        (self.loss, self.count, self.micro_batches) = (0.0, 0, 0);
+        Ok(StepReport { loss, grad_norm, skipped: !grad_norm.is_finite() })
+    }
+
+    /// A generator of B sequences from the parameters as they are; its own memory is given back when it is dropped.
+    ///
+    /// # Errors
+    /// Those of [`Generator::new`].
+    pub fn generator(&mut self, B: usize) -> Result<Generator<'_, O>> {
+        Generator::borrowing(&mut self.ops, &self.net.config, self.net.params, B)
+    }
+
+    fn grad_norm(&mut self) -> Result<f64> {
+        let mut norm = [0.0];
+        self.ops.download(&mut norm, self.norm)?;
+        Ok(norm[0].into())
+    }
+
+    /// Adds the losses that wait on the device to this step's, in float64.
+    fn read_losses(&mut self) -> Result {
+        let mut sums = [0.0; WAITING];
+        let sums = &mut sums[..self.waiting];
+        self.ops.download(sums, self.sums.slice(0..self.waiting))?;
+        self.loss += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+        self.waiting = 0;
+        Ok(())
+    }
+
+    /// Finds a parameter that received no gradient. A finite norm says that there is none: nothing else is read then.
+    fn check_complete(&mut self) -> Result {
+        if !self.grad_norm()?.is_finite() {
+            let mut piece = vec![0.0; PIECE];
+            for tensor in &self.net.layout.tensors {
+                for start in tensor.range.clone().step_by(PIECE) {
+                    let end = tensor.range.end.min(start + PIECE);
+                    let piece = &mut piece[..end - start];
+                    self.ops.download(piece, self.grads.slice(start..end))?;
+                    if piece.iter().any(|gradient| gradient.to_bits() >> 16 == UNTOUCHED >> 16) {
+                        return Err(Error::NoGradient { tensor: tensor.name.clone() });
+                    }
+                }
+            }
+        }
+        self.complete = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The hand-derived backward of the whole model against central differences in float64.
+#![allow(non_snake_case)] // dimensions keep the field's upper-case names
+
+use wikigpt_gpt::{Config, Layout, Regularize, Trainer};
+use wikigpt_ops::reference::Reference;
+use wikigpt_ops::{IGNORE, Update};
+
+const B: usize = 2;
+const T: usize = 5;
+const SCALE: f32 = 0.125;
+
+fn config(bias: bool, tied: bool) -> Config {
+    Config { vocab_size: 11, context: 6, n_layer: 2, n_head: 2, n_embd: 8, bias, tied, layernorm_eps: 1e-5 }
+}
+
+/// Numbers between −1 and 1 that look random.
+fn noise(len: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f64 / (1_u64 << 30) as f64 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+struct Case {
+    trainer: Trainer<Reference>,
+    params: Vec<f64>,
+    inputs: Vec<u32>,
+    targets: Vec<u32>,
+    regularize: Regularize,
+}
+
+impl Case {
+    fn new(bias: bool, tied: bool, dropout: f32) -> Case {
+        let config = config(bias, tied);
+        let layout = Layout::new(&config).unwrap();
+        let mut params = vec![0.0; layout.len];
+        let values = noise(layout.len, 42);
+        for tensor in &layout.tensors {
+            // Large enough for every gradient to matter; layer norms near 1.
+            let centre =
+                if tensor.name.contains("ln_") && tensor.name.ends_with("weight") { 1.0 } else { 0.0 };
+            for i in tensor.live() {
+                params[i] = centre + 0.5 * values[i];
+            }
+        }
+        let mut inputs: Vec<u32> = (0..B * T).map(|n| (n * 7 % 11) as u32).collect();
+        inputs[3] = inputs[1];
+        let mut targets: Vec<u32> = (0..B * T).map(|n| (n * 5 % 11 + 1) as u32 % 11).collect();
+        targets[4] = IGNORE;
+        let trainer = Trainer::new(Reference::new(), &config, B, T).unwrap();
+        Case { trainer, params, inputs, targets, regularize: Regularize { dropout, seed: 9 } }
+    }
+
+    /// scale·Σ losses, the backward done beside it.
+    fn loss(&mut self, params: &[f64], update: Update) -> f64 {
+        let slot = self.trainer.param_slot();
+        self.trainer.backend().write(slot, params).unwrap();
+        self.trainer.accumulate(&self.inputs, &self.targets, SCALE, self.regularize, update).unwrap();
+        let slot = self.trainer.loss_slot();
+        let losses: f64 = self.trainer.backend().read(slot).unwrap().iter().sum();
+        losses * f64::from(SCALE)
+    }
+
+    fn grads(&mut self) -> Vec<f64> {
+        let slot = self.trainer.grad_slot();
+        self.trainer.backend().read(slot).unwrap().to_vec()
+    }
+
+    fn check(&mut self) {
+        let params = self.params.clone();
+        self.loss(&params, Update::Set);
+        let grads = self.grads();
+        let layout = self.trainer.layout().clone();
+        let numeric = |case: &mut Case, i: usize| {
+            let mut difference = |h: f64| {
+                let mut at = |x: f64| {
+                    let mut moved = params.clone();
+                    moved[i] += x;
+                    case.loss(&moved, Update::Set)
+                };
+                (at(h) - at(-h)) / (2.0 * h)
+            };
+            // Two steps, so that the error of order h² cancels.
+            (4.0 * difference(5e-4) - difference(1e-3)) / 3.0
+        };
+        for tensor in &layout.tensors {
+            let live = tensor.live();
+            let norm = grads[live.clone()].iter().map(|g| g * g).sum::<f64>().sqrt();
+            assert!(norm > 0.0, "{} has no gradient", tensor.name);
+            assert!(
+                grads[live.end..tensor.range.end].iter().all(|g| *g == 0.0),
+                "padding of {}",
+                tensor.name
+            );
+            // Every seventh element or so, and the first and the last.
+            let chosen = live.clone().step_by(live.len() / 8 + 1).chain([live.end - 1]);
+            for i in chosen {
+                let expected = numeric(self, i);
+                let error = (grads[i] - expected).abs();
+                // Relative to the element, or, where it is nearly 0, to its tensor.
+                let allowed = 1e-6 * expected.abs().max(1e-2 * norm);
+                assert!(error <= allowed, "{}[{}]: {} and {expected}", tensor.name, i - live.start, grads[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn tied_with_biases() {
+    Case::new(true, true, 0.0).check();
+}
+
+#[test]
+fn untied_without_biases() {
+    Case::new(false, false, 0.0).check();
+}
+
+#[test]
+fn tied_without_biases_with_dropout() {
+    Case::new(false, true, 0.2).check();
+}
+
+#[test]
+fn untied_with_biases_with_dropout() {
+    Case::new(true, false, 0.2).check();
+}
+
+/// Setting and then adding is the gradient of the sum, in every parameter.
+#[test]
+fn adding_adds() {
+    for tied in [true, false] {
+        let mut case = Case::new(true, tied, 0.0);
+        let params = case.params.clone();
+        case.loss(&params, Update::Set);
+        let once = case.grads();
+        case.loss(&params, Update::Add);
+        for (i, (twice, once)) in case.grads().iter().zip(&once).enumerate() {
+            assert!((twice - 2.0 * once).abs() <= 1e-12 * once.abs().max(1e-3), "{i}: {twice} and 2·{once}");
+        }
+    }
+}

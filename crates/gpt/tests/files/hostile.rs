@@ -66,6 +66,22 @@ fn a_file_cut_anywhere_is_refused() {
     }
 }
 
+#[test]
+fn lengths_that_overflow_when_they_are_added_up_are_refused() {
+    let mut header = json!({});
+    let mut end = 0u64;
+    for (at, bytes) in [(1u64 << 61) - 4; 8].into_iter().chain([16]).enumerate() {
+        header[format!("t{at}")] =
+            json!({ "dtype": "F32", "shape": [bytes / 4], "data_offsets": [end, end + bytes] });
+        end += bytes;
+    }
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("lone.safetensors");
+    fs::write(&path, file(header.to_string().len() as u64, header.to_string().as_bytes(), b"")).unwrap();
+    let message = describe(&path).unwrap_err().to_string();
+    assert!(message.contains("speaks of 18446744073709551600 bytes of data, but 0 follow"), "{message}");
+}
+
 /// A size such as a damaged or hostile header might give.
 fn size() -> impl Strategy<Value = u64> {
     prop_oneof![0..20u64, any::<u64>(), (0..64u32).prop_map(|bit| 1 << bit), Just(u64::MAX)]

@@ -300,8 +300,8 @@ fn a_kill_at_any_instant_leaves_a_good_checkpoint() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        assert!(output.lines().any(|line| line.unwrap().contains("saved")));
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(output.any(|line| line.unwrap().contains("saved")));
         std::thread::sleep(Duration::from_micros(737 * round));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -10,6 +10,13 @@ use wikigpt_dataset::prepare::{self, Options, Source, WikiText};
 use crate::fault::{BadInput, bad_input};
 use crate::{folder, output};
 
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt prepare wikitext-2 --tokenizer words --out data/wikitext-2-words
+  wikigpt prepare wikitext-2 --archive wikitext-2-v1.zip --tokenizer gpt2 --out data/wikitext-2
+  wikigpt prepare --text book.txt notes.txt --tokenizer bpe:4096 --valid-fraction 0.05 --out data/books";
+
 /// Flags of `wikigpt prepare`.
 #[derive(Args)]
 #[command(group(ArgGroup::new("source").required(true).args(["corpus", "text"])))]
@@ -77,6 +84,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
         out: arguments.out.clone(),
     })?;
     output::line(&super::inspect::describe_dataset(&info))?;
-    eprintln!("next: wikigpt train --data {}", arguments.out.display());
+    output::note(&format!("next: wikigpt train --data {}", arguments.out.display()));
     Ok(())
 }

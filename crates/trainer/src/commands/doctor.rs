@@ -68,7 +68,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         cpu: Processor { name: processor_name(), threads: device::cores(), features: features() },
         memory: Memory { total: device::memory("MemTotal"), free: device::free_memory() },
-        cache: folder(wikigpt_dataset::cache_dir().ok()),
+        cache: folder(wikigpt_dataset::cache_folder()),
         here: folder(std::env::current_dir().ok()),
         cuda: "not built into this version",
         auto: "cpu",

@@ -3,7 +3,7 @@
 
     tensorboard_events.py RUN
 
-Every loss, gradient norm, learning rate, step time and speed in metrics.jsonl must be a scalar of the same step and the
+Every loss, gradient norm, learning rate and speed in metrics.jsonl must be a scalar of the same step and the
 same value (as a float32, which is what events hold), and there may be no other scalar. A run that was resumed has one
 event file for each start; where two hold the same step, the later file counts.
 """
@@ -20,11 +20,10 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS, Even
 TAGS = {
     "train": {
         "train/loss": "loss",
-        "train/grad_norm": "grad_norm",
-        "train/tok_per_sec": "tokens_per_second",
-        "train/step_ms": "step_ms",
-        "train/mfu": "mfu",
         "lr": "lr",
+        "grad_norm": "grad_norm",
+        "tokens_per_second": "tokens_per_second",
+        "mfu": "mfu",
     },
     "valid": {"val/loss": "loss"},
 }

@@ -39,8 +39,7 @@ VARIANTS = {
     "tuned": ["--adamw", "fused"],
     "compiled": ["--adamw", "fused", "--compile"],
 }
-# Sixteen tokens of GPT-2's vocabulary, as text and as ids.
-PROMPT = "The history of the city begins with the first settlers who came from the north coast"
+# "The history of the city begins with the first settlers who came from the north", in GPT-2's tokens.
 PROMPT_IDS = "464 2106 286 262 1748 6140 351 262 717 20597 508 1625 422 262 5093"
 NEW_TOKENS = 128
 
@@ -146,12 +145,9 @@ class Wikigpt:
         return run, export
 
     def generate(self, model: Path) -> Run:
-        """Loading and the prompt's pass are taken off by a second call for one token."""
-        command = [self.args.wikigpt, "generate", model, "--prompt", PROMPT, "--temperature", 0]
-        whole = launch([*command, "--max-new-tokens", NEW_TOKENS])
-        first = launch([*command, "--max-new-tokens", 1])
-        rate = (NEW_TOKENS - 1) / (whole.seconds - first.seconds)
-        return Run(rate, whole.peak_mb, max(whole.others, first.others))
+        prompt = ["--prompt-ids", PROMPT_IDS, "--max-new-tokens", NEW_TOKENS, "--no-stop", "--temperature", 0]
+        process = launch([self.args.wikigpt, "generate", model, *prompt, "--threads", self.args.threads, "--json"])
+        return Run(json.loads(process.stdout)["decode_tokens_per_second"], process.peak_mb, process.others)
 
 
 def find_tcmalloc() -> str:

@@ -33,7 +33,7 @@ impl Default for Patience {
 }
 
 /// The user's cache folder for this program; `None` if the system names none.
-pub(crate) fn cache_folder() -> Option<PathBuf> {
+pub fn cache_folder() -> Option<PathBuf> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = |below: &str| variable("HOME").map(|home| home.join(below));
     let base = variable("XDG_CACHE_HOME").or_else(|| {

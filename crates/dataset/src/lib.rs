@@ -26,6 +26,7 @@ mod tokens;
 mod wikitext;
 
 pub use dataset::Dataset;
+pub use download::cache_folder;
 pub use error::{Error, Result};
 pub use manifest::{MANIFEST_FILE, Manifest, Split, SplitInfo};
 pub use order::{Batches, Order, Position};

@@ -5,11 +5,22 @@ use clap::{Parser, Subcommand};
 use crate::commands::{doctor, eval, export, generate, import, inspect, plan, prepare};
 use crate::train;
 
+const AFTER_HELP: &str = "\
+Examples:
+  wikigpt train
+  wikigpt generate runs/001 --prompt \"The river\"
+  wikigpt prepare wikitext-2 --tokenizer gpt2 --out data/wikitext-2
+  wikigpt train --data data/wikitext-2 --preset medium --out runs/wikitext-2
+  wikigpt eval runs/wikitext-2 --data data/wikitext-2 --split test --stride 128
+
+Results go to stdout, everything else to stderr. Exit status: 0 success (also where Ctrl-C or SIGTERM made a run save \
+and stop), 2 wrong usage or bad input, 1 anything else that failed.";
+
 /// Trains, evaluates and samples GPT models, with hand-written operations and a hand-derived backward pass.
 ///
 /// Begin with `wikigpt train`: it needs nothing, and trains a small model on articles that are part of this program.
 #[derive(Parser)]
-#[command(name = "wikigpt", version, max_term_width = 110, subcommand_required = true)]
+#[command(name = "wikigpt", version, max_term_width = 110, subcommand_required = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -20,24 +31,31 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Turn a corpus into token files
+    #[command(after_help = prepare::EXAMPLES)]
     Prepare(prepare::Arguments),
     /// Train a model
-    #[command(args_override_self = true)]
+    #[command(args_override_self = true, after_help = train::EXAMPLES)]
     Train(Box<train::Arguments>),
     /// Measure a model's loss and perplexity on a split
+    #[command(after_help = eval::EXAMPLES)]
     Eval(eval::Arguments),
     /// Let a model write
+    #[command(after_help = generate::EXAMPLES)]
     Generate(generate::Arguments),
     /// Say what a model would cost, before anything is allocated
-    #[command(args_override_self = true)]
+    #[command(args_override_self = true, after_help = plan::EXAMPLES)]
     Plan(Box<plan::Arguments>),
     /// Say what a file or folder is and what is in it
+    #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::Arguments),
     /// Turn a Hugging Face GPT-2 folder into a model folder
+    #[command(after_help = import::EXAMPLES)]
     Import(import::Arguments),
     /// Turn a model into a Hugging Face GPT-2 folder
+    #[command(after_help = export::EXAMPLES)]
     Export(export::Arguments),
     /// Describe this machine and what wikigpt can use of it
+    #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
 }
 

@@ -1,5 +1,6 @@
 //! Settings from a TOML file and from flags; flags win.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -18,22 +19,39 @@ const ALTERNATIVES: [&[&str]; 2] = [&["grad-accum", "tokens-per-step"], &["steps
 /// What a preset stands for.
 const SHAPE: [&str; 3] = ["n-layer", "n-head", "n-embd"];
 
-/// Reads a TOML file and lays `flags` over it.
-pub fn read(path: &Path, flags: &Flags) -> Result<Flags> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let file = parse(&text).map_err(|sentence| BadInput::new(format!("{}: {sentence}", path.display())))?;
-    Ok(overlay(file, flags))
+/// The key under which a run's file has its data's digests, beside the flags.
+const DIGESTS: &str = "data-sha256";
+
+/// SHA-256 of the data's splits, by their names.
+pub type Digests = BTreeMap<String, String>;
+
+/// Reads a TOML file and lays `flags` over it; gives the digests of the data that the file was written for, too.
+pub fn read(path: &Path, flags: &Flags) -> Result<(Flags, Digests)> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let parsed = match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(text),
+        Err(error) => Err(format!("not UTF-8 from byte {} on", error.valid_up_to())),
+    };
+    let (table, digests) =
+        parsed.map_err(|sentence| BadInput::new(format!("{}: {sentence}", path.display())))?;
+    Ok((overlay(table, flags), digests))
 }
 
 /// Writes settings so that [`read`] gives them back.
-pub fn write(path: &Path, flags: &Flags) -> Result<()> {
-    let head = "# Settings of this run; `wikigpt train --config` with this file repeats it.\n";
-    let text = toml::to_string(flags).context("cannot write the settings as TOML")?;
-    folder::write_file(path, format!("{head}{text}").as_bytes())
+pub fn write(path: &Path, flags: &Flags, digests: &Digests) -> Result<()> {
+    let head = format!(
+        "# Settings of this run; `wikigpt train --config` with this file repeats it.\n# Written by wikigpt {}.\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let mut table = Table::try_from(flags).context("cannot write the settings as TOML")?;
+    if !digests.is_empty() {
+        table.insert(DIGESTS.to_owned(), Table::try_from(digests)?.into());
+    }
+    folder::write_file(path, format!("{head}{table}").as_bytes())
 }
 
 /// Checks a file's keys and values.
-fn parse(text: &str) -> Result<Table, String> {
+fn parse(text: &str) -> Result<(Table, Digests), String> {
     let line_of = |offset: usize| text[..offset].matches('\n').count() + 1;
     let describe = |error: toml::de::Error| match error.span() {
         Some(span) => format!("line {}: {}", line_of(span.start), error.message()),
@@ -42,7 +60,12 @@ fn parse(text: &str) -> Result<Table, String> {
     let written: Table = toml::from_str(text).map_err(describe)?;
     let known = keys();
     let mut table = Table::new();
+    let mut digests = Digests::new();
     for (key, value) in written {
+        if key == DIGESTS {
+            digests = value.try_into().map_err(|error: toml::de::Error| format!("{key}: {}", error.message()))?;
+            continue;
+        }
         let name = key.replace('_', "-");
         if !known.contains(&name) {
             return Err(format!(
@@ -63,7 +86,7 @@ fn parse(text: &str) -> Result<Table, String> {
     if let Some(key) = SHAPE.iter().find(|key| table.contains_key("preset") && table.contains_key(**key)) {
         return Err(format!("`preset` and `{key}` say the same thing: keep one"));
     }
-    Ok(table)
+    Ok((table, digests))
 }
 
 /// Lays flags over a file's settings.
@@ -149,7 +172,7 @@ mod tests {
 
     #[test]
     fn flags_win_and_alternatives_replace_each_other() {
-        let file = parse("n-layer = 3\nsteps = 5\ngrad_accum = 2\nlr = 1\nschedule = \"wsd\"").unwrap();
+        let (file, _) = parse("n-layer = 3\nsteps = 5\ngrad_accum = 2\nlr = 1\nschedule = \"wsd\"").unwrap();
         let flags = Flags { epochs: Some(1.0), n_layer: Some(4), ..Flags::default() };
         let merged = overlay(file.clone(), &flags);
         assert_eq!((merged.n_layer, merged.steps, merged.epochs), (Some(4), None, Some(1.0)));
@@ -167,6 +190,7 @@ mod tests {
         assert!(sentence("n-layr = 3").contains("unknown key `n-layr`"));
         assert!(sentence("n-layr = 3").contains("perhaps `n-layer`"));
         assert!(sentence("lr = \"fast\"").starts_with("lr = \"fast\": "));
+        assert!(sentence("data-sha256 = 3").starts_with("data-sha256: "));
         assert!(sentence("schedule = \"cosin\"").contains("schedule"));
         assert!(sentence("steps = 1\nlr = = 2").starts_with("line 2: "));
         assert!(sentence("steps = 1\nepochs = 2").contains("`steps` and `epochs`"));
@@ -186,8 +210,9 @@ mod tests {
             schedule: Some(ScheduleName::Linear),
             ..Flags::default()
         };
-        write(&path, &flags).unwrap();
-        assert_eq!(read(&path, &Flags::default()).unwrap(), flags);
+        let digests = Digests::from([("train".into(), "ab".into()), ("valid".into(), "cd".into())]);
+        write(&path, &flags, &digests).unwrap();
+        assert_eq!(read(&path, &Flags::default()).unwrap(), (flags, digests));
     }
 
     #[test]
@@ -203,7 +228,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_file_makes_it_panic(text in "\\PC{0,200}|([a-z-]{1,12} = [-0-9a-z.\"\\[{]{0,9}\n){0,9}") {
-            if let Ok(table) = parse(&text) {
+            if let Ok((table, _)) = parse(&text) {
                 overlay(table, &Flags::default());
             }
         }

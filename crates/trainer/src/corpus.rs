@@ -2,19 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use wikigpt_dataset::{Dataset, Split, Tokenizer, TokenizerSpec};
+use anyhow::Result;
+use wikigpt_dataset::{Dataset, Manifest, Split, TOKENIZER_FILE, Tokenizer, TokenizerSpec};
 use wikigpt_gpt::Config;
 
+use crate::config::Digests;
 use crate::fault::bad_input;
-use crate::model::Model;
+use crate::output;
 use crate::settings::Facts;
 
 /// The dataset at `--data`, or the embedded corpus.
 pub fn open(data: Option<&Path>) -> Result<Dataset> {
-    let Some(path) = data else {
-        return Dataset::embedded().context("cannot open the embedded corpus");
-    };
+    let Some(path) = data else { return Ok(Dataset::embedded()) };
     if path.is_file() {
         bad_input!("--data {}: a file, not the folder that `wikigpt prepare` writes", path.display());
     }
@@ -29,26 +28,50 @@ pub fn open(data: Option<&Path>) -> Result<Dataset> {
 
 /// What settings need to know of a dataset.
 pub fn facts(dataset: &Dataset, embedded: bool) -> Result<Facts> {
-    let tokens = |split| dataset.tokens(split).map_or(0, |tokens| tokens.len() as u64);
-    // The training split must be there; validation may be missing.
-    dataset.tokens(Split::Train)?;
-    Ok(Facts {
-        vocab_size: dataset.info().vocab_size,
-        train_tokens: tokens(Split::Train),
-        valid_tokens: tokens(Split::Valid),
-        embedded,
-    })
+    // The training split must be there; others may be missing.
+    let train_tokens = dataset.tokens(Split::Train)?.len();
+    let valid_tokens = dataset.tokens(Split::Valid).map_or(0, |tokens| tokens.len());
+    Ok(Facts { vocab_size: dataset.manifest().vocab_size, train_tokens, valid_tokens, embedded })
 }
 
-/// The tokenizer that lies in a model's folder, or the one that the size of its vocabulary stands for.
-pub fn tokenizer_of(model: &Path, config: &Config) -> Result<Tokenizer> {
-    if has_tokenizer(model) {
-        let tokenizer = Tokenizer::open(model)?;
+/// What a run's data is recognised by: the digests that its manifest has.
+pub fn digests(manifest: &Manifest) -> Digests {
+    let digest = |split: Split| {
+        let digest = &manifest.split(split)?.sha256;
+        (!digest.is_empty()).then(|| (split.to_string(), digest.clone()))
+    };
+    Split::ALL.into_iter().filter_map(digest).collect()
+}
+
+/// Refuses data whose splits are not those that `digests` are of.
+pub fn check_digests(manifest: &Manifest, digests: &Digests, file: &Path) -> Result<()> {
+    let found = self::digests(manifest);
+    for (split, expected) in digests {
+        let found = found.get(split).map_or("no such split", String::as_str);
+        if found != expected {
+            bad_input!(
+                "{}: it was written for other data (SHA-256 of its {split} split {expected}, here {found})",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The tokenizer in a model's folder, if there is one.
+pub fn stored_tokenizer(folder: &Path) -> Result<Option<Tokenizer>> {
+    let present = [TOKENIZER_FILE, "vocab.json"].iter().any(|name| folder.join(name).is_file());
+    Ok(if present { Some(Tokenizer::load(folder)?) } else { None })
+}
+
+/// The tokenizer in a model's folder, or the one that the size of its vocabulary stands for.
+pub fn tokenizer_of(folder: &Path, config: &Config) -> Result<Tokenizer> {
+    if let Some(tokenizer) = stored_tokenizer(folder)? {
         if tokenizer.vocab_size() > config.vocab_size {
             let (tokens, rows) = (tokenizer.vocab_size(), config.vocab_size);
             bad_input!(
                 "{}: its tokenizer has {tokens} tokens, but the model's vocabulary {rows}",
-                model.display()
+                folder.display()
             );
         }
         return Ok(tokenizer);
@@ -57,21 +80,19 @@ pub fn tokenizer_of(model: &Path, config: &Config) -> Result<Tokenizer> {
         256 => TokenizerSpec::Bytes,
         50257 => TokenizerSpec::Gpt2,
         size => {
-            bad_input!("{}: no tokenizer for this model of {size} tokens (tokenizer.json)", model.display())
+            bad_input!("{}: no tokenizer for this model of {size} tokens (tokenizer.json)", folder.display())
         }
     };
-    eprintln!("no tokenizer in {}: taking `{spec}`, which has as many tokens as the model", model.display());
-    Ok(Tokenizer::from_spec(&spec)?)
-}
-
-/// Whether tokenizer files lie in a folder.
-pub fn has_tokenizer(folder: &Path) -> bool {
-    folder.join("tokenizer.json").is_file()
+    output::note(&format!(
+        "no tokenizer in {}: taking `{spec}`, which has as many tokens as the model",
+        folder.display()
+    ));
+    Ok(Tokenizer::build(&spec, "")?)
 }
 
 /// Refuses data that is not in a model's tokens.
-pub fn check_vocabulary(model: &Model, dataset: &Dataset) -> Result<()> {
-    let (rows, tokens) = (model.config.vocab_size, dataset.info().vocab_size);
+pub fn check_vocabulary(config: &Config, manifest: &Manifest) -> Result<()> {
+    let (rows, tokens) = (config.vocab_size, manifest.vocab_size);
     if rows != tokens {
         bad_input!(
             "the model has a vocabulary of {rows} tokens, but the data one of {tokens}: prepare the data with the \

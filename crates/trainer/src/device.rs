@@ -1,6 +1,14 @@
 //! Which device computes, and in which precision.
 
+#[cfg(unix)]
+use std::ffi::CString;
+use std::fmt;
+#[cfg(unix)]
+use std::mem::MaybeUninit;
 use std::num::NonZero;
+#[cfg(unix)]
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
@@ -19,6 +27,26 @@ pub enum Device {
     Cpu,
     /// An NVIDIA GPU by its number.
     Cuda(usize),
+}
+
+impl Device {
+    /// What `auto` stands for on this machine; others are themselves.
+    pub fn resolve(self) -> Device {
+        match self {
+            Device::Auto => Device::Cpu,
+            named => named,
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Auto => f.write_str("auto"),
+            Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
 }
 
 impl FromStr for Device {
@@ -47,9 +75,9 @@ pub fn check(device: Device, precision: PrecisionName) -> Result<()> {
     Ok(())
 }
 
-/// Opens the CPU with so many threads.
-pub fn open_cpu(threads: Option<usize>) -> Result<Cpu> {
-    let threads = threads.unwrap_or_else(cores);
+/// `--threads`, by default one per core.
+pub fn threads(asked: Option<usize>) -> Result<usize> {
+    let threads = asked.unwrap_or_else(cores);
     if threads == 0 {
         bad_input!("--threads 0: at least one thread has to work");
     }
@@ -59,7 +87,12 @@ pub fn open_cpu(threads: Option<usize>) -> Result<Cpu> {
             cores()
         );
     }
-    Cpu::new(threads).context("cannot start the CPU backend")
+    Ok(threads)
+}
+
+/// Opens the CPU with so many threads.
+pub fn open_cpu(threads: usize) -> Result<Cpu> {
+    wikigpt_cpu::cpu(threads).context("cannot start the CPU backend")
 }
 
 /// Cores that this process may use.
@@ -69,9 +102,37 @@ pub fn cores() -> usize {
 
 /// Bytes of memory that are free to use, where the system tells.
 pub fn free_memory() -> Option<u64> {
+    memory("MemAvailable")
+}
+
+/// An entry of Linux's /proc/meminfo, in bytes.
+pub fn memory(entry: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(entry)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
+/// Bytes that this user may still write to the file system of a folder, where the system tells.
+#[cfg(unix)]
+pub fn free_disk(folder: &Path) -> Option<u64> {
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    let mut found = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `path` ends in 0 and `found` has room for what the call writes; all zeros are a valid statvfs.
+    let found = unsafe {
+        if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
+            return None;
+        }
+        found.assume_init()
+    };
+    // The fields' types differ between systems.
+    #[allow(clippy::unnecessary_cast)]
+    Some(found.f_bavail as u64 * found.f_frsize as u64)
+}
+
+/// Not asked for on other systems.
+#[cfg(not(unix))]
+pub fn free_disk(_: &Path) -> Option<u64> {
+    None
 }
 
 #[cfg(test)]
@@ -79,9 +140,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_system_tells_what_is_free() {
+        let total = memory("MemTotal").unwrap();
+        assert!(free_memory().unwrap() <= total && total > 1 << 24);
+        assert_eq!(memory("NoSuchEntry"), None);
+        assert!(free_disk(&std::env::temp_dir()).unwrap() > 0);
+        assert_eq!(free_disk(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
     fn devices_have_names() {
         assert_eq!("cuda:3".parse::<Device>().unwrap(), Device::Cuda(3));
         assert_eq!("auto".parse::<Device>().unwrap(), Device::Auto);
+        for text in ["auto", "cpu", "cuda:0", "cuda:12"] {
+            assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
+        }
         for text in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
             assert!(text.parse::<Device>().unwrap_err().to_string().contains("expected auto"));
         }

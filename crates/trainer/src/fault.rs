@@ -42,11 +42,16 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()) {
         return status_of_io(error.kind());
     }
-    if is(|cause| cause.is::<wikigpt_ops::Error>()) {
-        return 1;
+    // What the model and the dataset have to say without the system's, the network's or the device's help is about
+    // their input.
+    let model = error.chain().find_map(|cause| cause.downcast_ref::<wikigpt_gpt::Error>());
+    let dataset = error.chain().find_map(|cause| cause.downcast_ref::<wikigpt_dataset::Error>());
+    match (model, dataset) {
+        (Some(wikigpt_gpt::Error::Ops(_)), _) => 1,
+        (Some(_), _) => 2,
+        (_, Some(error)) if error.is_bad_input() => 2,
+        _ => 1,
     }
-    // What the model and the dataset have to say without the system's or the device's help is about their input.
-    if is(|cause| cause.is::<wikigpt_gpt::Error>() || cause.is::<wikigpt_dataset::Error>()) { 2 } else { 1 }
 }
 
 /// Wrong names and wrong contents are the user's; permissions, full disks and broken devices are the world's.
@@ -95,6 +100,16 @@ mod tests {
         let bad: anyhow::Result<()> = Err(BadInput::new("no")).context("reading config.toml");
         assert_eq!(exit_status(&bad.unwrap_err()), 2);
         assert_eq!(exit_status(&anyhow::anyhow!("something else")), 1);
+    }
+
+    #[test]
+    fn a_model_errs_about_its_input_and_a_device_about_itself() {
+        let status = |error: wikigpt_gpt::Error| exit_status(&error.into());
+        assert_eq!(status(wikigpt_gpt::Error::Config("0 heads".into())), 2);
+        let error = wikigpt_ops::Error::OutOfMemory { device: "cpu".into(), wanted: 1, free: None };
+        assert_eq!(status(error.into()), 1);
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(status(wikigpt_gpt::Error::Io { path: "x".into(), source }), 1);
     }
 
     #[test]

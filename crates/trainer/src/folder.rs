@@ -1,4 +1,4 @@
-//! Folders and files that appear whole or not at all.
+//! Files that appear whole or not at all, and folders that must be new.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -26,28 +26,6 @@ pub fn check_new(path: &Path, flag: &str) -> Result<()> {
     }
 }
 
-/// Creates a folder under its final name only once `fill` has filled it and everything has reached the disk.
-///
-/// `fill` gets a folder beside the final one, which is removed if anything fails. What had the final name is replaced.
-pub fn write_whole(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = parent(path);
-    let created = create_with_parents(&parent)?;
-    let partial = parent.join(partial_name(path));
-    let result = fs::create_dir(&partial)
-        .with_context(|| format!("cannot create a folder in {}", parent.display()))
-        .and_then(|()| fill(&partial))
-        .and_then(|()| sync_all(&partial))
-        .and_then(|()| replace(path, &partial).with_context(|| format!("cannot write {}", path.display())));
-    if result.is_err() {
-        let _ = fs::remove_dir_all(&partial);
-        // Leave nothing behind that was not there before; fails, rightly, where something else has moved in.
-        for folder in created.iter().rev() {
-            let _ = fs::remove_dir(folder);
-        }
-    }
-    result
-}
-
 /// Writes a file under its final name only once all of it has reached the disk.
 pub fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
     let partial = parent(path).join(partial_name(path));
@@ -64,27 +42,26 @@ pub fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 /// Removes what killed processes left half-written in a folder.
-pub fn remove_partial(folder: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if is_partial(&entry.file_name().to_string_lossy()) {
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
+pub fn remove_partial(folder: &Path) -> Result<()> {
+    let remove = || -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') && name.contains(PARTIAL) {
                 fs::remove_file(entry.path())?;
             }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    remove().with_context(|| format!("cannot tidy up {}", folder.display()))
 }
+
+const PARTIAL: &str = ".partial-";
 
 fn partial_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    format!(".{name}.partial-{}", std::process::id())
-}
-
-fn is_partial(name: &str) -> bool {
-    name.starts_with('.') && name.contains(".partial-")
+    format!(".{name}{PARTIAL}{}", std::process::id())
 }
 
 /// The folder that holds `path`; `.` for a bare name.
@@ -95,85 +72,45 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Creates a folder and those above it; returns the ones that were not there, outermost first.
-fn create_with_parents(folder: &Path) -> Result<Vec<PathBuf>> {
-    let missing =
-        folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).map(Path::to_path_buf);
-    let mut missing: Vec<_> = missing.collect();
-    missing.reverse();
-    fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
-    Ok(missing)
-}
-
-/// Gives `partial` the name `path`, whatever has it now.
-fn replace(path: &Path, partial: &Path) -> std::io::Result<()> {
-    // Renaming over an empty folder works; one with files has to step aside first.
-    let mut old = partial.as_os_str().to_owned();
-    old.push("-old");
-    let occupied = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied {
-        fs::rename(path, &old)?;
-    }
-    if let Err(error) = fs::rename(partial, path) {
-        if occupied {
-            let _ = fs::rename(&old, path);
-        }
-        return Err(error);
-    }
-    File::open(parent(path))?.sync_all()?;
-    if occupied {
-        fs::remove_dir_all(&old)?;
-    }
-    Ok(())
-}
-
-/// Waits until all files of a folder (one level) and the folder itself have reached the disk.
-fn sync_all(folder: &Path) -> Result<()> {
-    let sync = || -> std::io::Result<()> {
-        for entry in fs::read_dir(folder)? {
-            File::open(entry?.path())?.sync_all()?;
-        }
-        File::open(folder)?.sync_all()
-    };
-    sync().with_context(|| format!("cannot write to {}", folder.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_leaves_nothing_behind() {
+    fn a_file_is_replaced_as_a_whole_or_not_at_all() {
         let top = tempfile::tempdir().unwrap();
-        let target = top.path().join("a/b/model");
-        let result = write_whole(&target, |folder| {
-            fs::write(folder.join("half"), b"x")?;
-            anyhow::bail!("disk full")
-        });
-        assert!(result.is_err());
-        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn an_older_folder_is_replaced_as_a_whole() {
-        let top = tempfile::tempdir().unwrap();
-        let target = top.path().join("model");
-        for (file, content) in [("old", "1"), ("new", "2")] {
-            write_whole(&target, |folder| Ok(fs::write(folder.join(file), content)?)).unwrap();
-        }
-        assert!(!target.join("old").exists());
-        assert_eq!(fs::read_to_string(target.join("new")).unwrap(), "2");
-        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 1);
+        let path = top.path().join("config.toml");
+        write_file(&path, b"a longer text").unwrap();
+        write_file(&path, b"short").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        // A folder in the way cannot be replaced by a file.
+        let way = top.path().join("way");
+        fs::create_dir_all(way.join("inside")).unwrap();
+        assert!(write_file(&way, b"text").unwrap_err().to_string().contains("way"));
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2, "nothing half-written");
     }
 
     #[test]
     fn leftovers_of_a_kill_are_removed_and_nothing_else() {
         let top = tempfile::tempdir().unwrap();
-        fs::create_dir(top.path().join(".step-00000005.partial-77")).unwrap();
-        fs::write(top.path().join(".config.toml.partial-9"), "x").unwrap();
-        fs::create_dir(top.path().join("step-00000005")).unwrap();
+        for name in [".config.toml.partial-9", "config.toml", ".lock", "my.partial-1"] {
+            fs::write(top.path().join(name), "x").unwrap();
+        }
         remove_partial(top.path()).unwrap();
-        let left: Vec<_> = fs::read_dir(top.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["step-00000005"]);
+        let left = fs::read_dir(top.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, [".lock", "config.toml", "my.partial-1"]);
+    }
+
+    #[test]
+    fn only_new_or_empty_folders_are_written_to() {
+        let top = tempfile::tempdir().unwrap();
+        let check = |path: &Path| check_new(path, "--out").map_err(|error| error.to_string());
+        assert_eq!(check(&top.path().join("new")), Ok(()));
+        assert_eq!(check(top.path()), Ok(()));
+        fs::write(top.path().join("file"), "").unwrap();
+        assert!(check(top.path()).unwrap_err().contains("already holds files"));
+        assert!(check(&top.path().join("file")).unwrap_err().contains("is a file"));
     }
 }

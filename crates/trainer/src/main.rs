@@ -1,6 +1,36 @@
 //! The binary `wikigpt`.
+#![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
-fn main() -> std::process::ExitCode {
-    eprintln!("error: the commands wait for the model, dataset and CPU crates");
-    std::process::ExitCode::FAILURE
+mod cli;
+mod commands;
+mod config;
+mod corpus;
+mod device;
+mod fault;
+mod flags;
+mod folder;
+mod metrics;
+mod model;
+mod output;
+mod progress;
+mod run_folder;
+mod settings;
+mod shape;
+mod signals;
+mod tensorboard;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if fault::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("error: {}", fault::sentence(&error)));
+            fault::exit_status(&error).into()
+        }
+    }
 }

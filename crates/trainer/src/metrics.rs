@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::folder;
 
@@ -24,11 +24,13 @@ pub enum Line {
 pub struct Train {
     /// Which step, from 0.
     pub step: u64,
-    /// Mean over the step's tokens before its update, in nats.
+    /// Mean over the step's tokens before its update, in nats; null where it is not finite.
+    #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Learning rate of its update.
     pub lr: f64,
-    /// Global norm of its gradient, before clipping.
+    /// Global norm of its gradient, before clipping; null where it is not finite: then there was no update.
+    #[serde(deserialize_with = "null_is_nan")]
     pub grad_norm: f64,
     /// Tokens it trained on.
     pub tokens: u64,
@@ -45,10 +47,16 @@ pub struct Train {
 pub struct Valid {
     /// Steps done before it.
     pub step: u64,
-    /// Mean over `tokens`, in nats.
+    /// Mean over `tokens`, in nats; null where it is not finite.
+    #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
     /// Tokens predicted.
     pub tokens: u64,
+}
+
+/// JSON has no NaN, so it is written as null.
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Line {
@@ -70,8 +78,9 @@ impl Metrics {
     /// Goes on with the file in a run folder, or begins it, keeping only lines of steps before `step`.
     pub fn from_step(run: &Path, step: u64) -> Result<Self> {
         let path = run.join("metrics.jsonl");
-        let kept = match fs::read_to_string(&path) {
-            Ok(text) => lines_before(&text, step),
+        // A machine that lost its power may have left anything at the end.
+        let kept = match fs::read(&path) {
+            Ok(bytes) => lines_before(&String::from_utf8_lossy(&bytes), step),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -90,7 +99,7 @@ impl Metrics {
     }
 }
 
-/// The whole lines that belong to steps before `step`. A line torn by a kill ends the file.
+/// The whole lines that belong to steps before `step`, without what a kill has torn.
 fn lines_before(text: &str, step: u64) -> String {
     let keep = |line: &&str| {
         line.ends_with('\n') && serde_json::from_str::<Line>(line).is_ok_and(|l| l.step() < step)
@@ -128,6 +137,15 @@ mod tests {
             serde_json::to_string(&valid).unwrap(),
             r#"{"kind":"valid","step":0,"loss":5.5961,"tokens":10240}"#
         );
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_null_and_read_back() {
+        let Line::Train(line) = train(4) else { unreachable!() };
+        let line = Line::Train(Train { loss: f64::NAN, grad_norm: f64::INFINITY, ..line });
+        let text = serde_json::to_string(&line).unwrap() + "\n";
+        assert!(text.contains(r#""loss":null"#) && text.contains(r#""grad_norm":null"#), "{text}");
+        assert_eq!(lines_before(&text, 5), text);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Results on stdout.
+//! Results on stdout, text for people on stderr.
 
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -23,4 +23,14 @@ pub fn stream(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Tells a person something. Nobody may be there to read it any more: a run goes on without its terminal.
+pub fn note(text: &str) {
+    let _ = writeln!(stderr().lock(), "{text}");
+}
+
+/// Warns a person.
+pub fn warn(text: &str) {
+    note(&format!("warning: {text}"));
 }

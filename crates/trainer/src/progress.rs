@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::metrics;
+use crate::{metrics, output};
 
 /// Reports a run's progress on stderr.
 pub struct Progress {
@@ -51,7 +51,7 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| output::note(text));
     }
 
     fn line(&self, line: &metrics::Train) -> String {

@@ -28,10 +28,7 @@ impl RunFolder {
             }
             None => create_numbered(Path::new("runs"))?,
         };
-        let run = Self::lock(path)?;
-        let checkpoints = run.checkpoints();
-        fs::create_dir(&checkpoints).with_context(|| format!("cannot create {}", checkpoints.display()))?;
-        Ok(run)
+        Self::lock(path.clone()).inspect_err(|_| _ = fs::remove_dir_all(&path))
     }
 
     /// Opens the folder of a run that is to go on.
@@ -39,7 +36,7 @@ impl RunFolder {
         if !path.is_dir() {
             bad_input!("--resume {}: there is no such run folder", path.display());
         }
-        if !is_run(path) {
+        if !config(path).is_file() {
             bad_input!("--resume {}: not a run folder (it has no config.toml)", path.display());
         }
         Self::lock(path.to_path_buf())
@@ -71,26 +68,11 @@ impl RunFolder {
     pub fn config(&self) -> PathBuf {
         config(&self.path)
     }
-
-    /// Where its checkpoints are.
-    pub fn checkpoints(&self) -> PathBuf {
-        checkpoints(&self.path)
-    }
 }
 
-/// Whether a folder is a run's.
-pub fn is_run(path: &Path) -> bool {
-    config(path).is_file()
-}
-
-/// The settings of the run at `path`.
-pub fn config(path: &Path) -> PathBuf {
+/// The settings of the run at `path`; what is a run has them.
+fn config(path: &Path) -> PathBuf {
     path.join("config.toml")
-}
-
-/// The checkpoints of the run at `path`.
-pub fn checkpoints(path: &Path) -> PathBuf {
-    path.join("checkpoints")
 }
 
 /// Creates the next of `runs/001`, `runs/002`, …

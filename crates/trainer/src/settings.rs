@@ -1,8 +1,7 @@
 //! A run's settings once every open question is answered: defaults filled in, contradictions refused.
 
 use anyhow::Result;
-use wikigpt_gpt::Config;
-use wikigpt_gpt::schedule::{Kind, Schedule};
+use wikigpt_gpt::{Config, Decay, Schedule};
 
 use crate::device::{self, Device};
 use crate::fault::bad_input;
@@ -37,6 +36,8 @@ pub struct Settings {
     pub steps: u64,
     /// Learning rate by step.
     pub schedule: Schedule,
+    /// Probability of dropping an activation.
+    pub dropout: f64,
     /// AdamW's decay of tensors of two or more dimensions.
     pub weight_decay: f64,
     /// AdamW's decay of the first moment.
@@ -61,14 +62,18 @@ pub struct Settings {
     pub keep: usize,
     /// Print every so many steps; 0 for never.
     pub log_every: u64,
-    /// CPU threads; by default one per core.
-    pub threads: Option<usize>,
+    /// CPU threads.
+    pub threads: usize,
+    /// Precision of weights and activations.
+    pub precision: PrecisionName,
+    /// The device asked for.
+    pub device: Device,
     /// All of the above as flags, to be written to the run's `config.toml`.
     pub flags: Flags,
 }
 
-/// Sequences in a micro-batch of a small model.
-const SMALL_BATCH: usize = 16;
+/// Models of more channels than this are GPT-2's: they get GPT-2's learning rates and smaller batches.
+const SMALL_MODEL: usize = 384;
 
 /// Steps of a run on the embedded corpus: about a minute on two cores.
 const EMBEDDED_STEPS: u64 = 600;
@@ -76,21 +81,22 @@ const EMBEDDED_STEPS: u64 = 600;
 impl Settings {
     /// Fills in what `flags` leave open. `initial` is the shape of the model that training starts from, if any.
     pub fn resolve(flags: &Flags, facts: &Facts, initial: Option<&Config>) -> Result<Settings> {
-        let (device, precision) = device_of(flags)?;
-        device::check(device, precision)?;
+        let device: Device = flags.device.as_deref().unwrap_or("auto").parse()?;
+        let precision = flags.precision.unwrap_or(PrecisionName::F32);
         let (config, context) = shape::resolve(flags, facts.vocab_size, initial)?;
-        let batch = flags.batch.unwrap_or(if config.n_embd > 384 { 4 } else { SMALL_BATCH });
+        let small = config.n_embd <= SMALL_MODEL;
+        let batch = flags.batch.unwrap_or(if small { 16 } else { 4 });
         positive("batch", batch)?;
         if batch.checked_mul(context).is_none_or(|tokens| tokens > u32::MAX as usize) {
             bad_input!("--batch {batch} --context {context}: a micro-batch of more than 2^32 tokens");
         }
         let grad_accum = grad_accum(flags, batch * context)?;
-        check_data(facts, batch, context, flags.eval_every)?;
+        let can_validate = check_data(facts, batch, context, flags.eval_every)?;
         let steps = steps(flags, facts, batch * context * grad_accum)?;
 
         let lr = flags.lr.unwrap_or_else(|| learning_rate(&config));
         let min_lr = flags.min_lr.unwrap_or(lr / 10.0);
-        let warmup = flags.warmup.unwrap_or(if config.n_embd > 384 { 700 } else { 20 });
+        let warmup = flags.warmup.unwrap_or((steps / 20).min(if small { 100 } else { 700 }));
         check_rates(lr, min_lr)?;
         let schedule_name = flags.schedule.unwrap_or(ScheduleName::Cosine);
         let weight_decay = non_negative("weight-decay", flags.weight_decay.unwrap_or(0.1))?;
@@ -101,7 +107,7 @@ impl Settings {
         let per_batch = (batch * context) as u64;
         let eval_batches =
             flags.eval_batches.unwrap_or(20).min(facts.valid_tokens.saturating_sub(1) / per_batch);
-        let eval_every = flags.eval_every.unwrap_or(200);
+        let eval_every = flags.eval_every.unwrap_or(if can_validate { 200 } else { 0 });
         if eval_every > 0 && flags.eval_batches == Some(0) {
             bad_input!("--eval-batches 0: use --eval-every 0 to do without validation");
         }
@@ -111,9 +117,8 @@ impl Settings {
         let log_every = flags.log_every.unwrap_or(10);
         let order = flags.order.unwrap_or(OrderName::Shuffled);
         let seed = flags.seed.unwrap_or(1);
-        if let Some(threads) = flags.threads {
-            positive("threads", threads)?;
-        }
+        let threads = device::threads(flags.threads)?;
+        let dropout = fraction("dropout", flags.dropout.unwrap_or(0.0))?;
 
         let resolved = Flags {
             data: flags.data.clone(),
@@ -125,7 +130,7 @@ impl Settings {
             context: Some(context),
             bias: Some(config.bias),
             tied: Some(config.tied),
-            dropout: Some(f64::from(config.dropout)),
+            dropout: Some(dropout),
             init: flags.init.clone(),
             batch: Some(batch),
             grad_accum: Some(grad_accum),
@@ -148,7 +153,7 @@ impl Settings {
             checkpoint_every: Some(checkpoint_every),
             keep: Some(keep),
             log_every: Some(log_every),
-            device: flags.device.clone(),
+            device: Some(device.resolve().to_string()),
             precision: Some(precision),
             threads: flags.threads,
         };
@@ -158,7 +163,8 @@ impl Settings {
             batch,
             grad_accum,
             steps,
-            schedule: Schedule { kind: schedule_kind(schedule_name), lr, min_lr, warmup, steps },
+            schedule: Schedule { decay: decay(schedule_name), lr, min_lr, warmup, steps },
+            dropout,
             weight_decay,
             beta1,
             beta2,
@@ -171,7 +177,9 @@ impl Settings {
             checkpoint_every,
             keep,
             log_every,
-            threads: flags.threads,
+            threads,
+            precision,
+            device,
             flags: resolved,
         })
     }
@@ -185,12 +193,6 @@ impl Settings {
     pub fn step_tokens(&self) -> u64 {
         (self.micro_tokens() * self.grad_accum) as u64
     }
-}
-
-/// The device and precision asked for.
-pub fn device_of(flags: &Flags) -> Result<(Device, PrecisionName)> {
-    let device = flags.device.as_deref().unwrap_or("auto").parse()?;
-    Ok((device, flags.precision.unwrap_or(PrecisionName::F32)))
 }
 
 fn grad_accum(flags: &Flags, micro_tokens: usize) -> Result<usize> {
@@ -210,8 +212,9 @@ fn grad_accum(flags: &Flags, micro_tokens: usize) -> Result<usize> {
     Ok(grad_accum)
 }
 
-/// A window of T tokens and its targets, B of them, must be there in both splits.
-fn check_data(facts: &Facts, batch: usize, context: usize, eval_every: Option<u64>) -> Result<()> {
+/// A window of T tokens and its targets, B of them, must be there in both splits; whether they are in the validation
+/// split, where nobody asked for validation.
+fn check_data(facts: &Facts, batch: usize, context: usize, eval_every: Option<u64>) -> Result<bool> {
     let needed = (batch * context) as u64 + 1;
     let train = facts.train_tokens;
     if (context as u64) >= train {
@@ -223,14 +226,14 @@ fn check_data(facts: &Facts, batch: usize, context: usize, eval_every: Option<u6
              use a smaller --batch or --context"
         );
     }
-    if needed > facts.valid_tokens && eval_every != Some(0) {
+    if needed > facts.valid_tokens && eval_every.is_some_and(|every| every > 0) {
         bad_input!(
             "a batch takes batch × context + 1 = {needed} tokens, but the validation data has {}: \
              use a smaller --batch or --context, or --eval-every 0 to do without validation",
             facts.valid_tokens
         );
     }
-    Ok(())
+    Ok(needed <= facts.valid_tokens)
 }
 
 fn steps(flags: &Flags, facts: &Facts, step_tokens: usize) -> Result<u64> {
@@ -250,9 +253,9 @@ fn steps(flags: &Flags, facts: &Facts, step_tokens: usize) -> Result<u64> {
 /// The learning rates of GPT-2's and GPT-3's papers' sizes; small models bear more.
 fn learning_rate(config: &Config) -> f64 {
     match config.n_embd {
-        0..=384 => 1e-3,
-        385..=768 => 6e-4,
-        769..=1024 => 3e-4,
+        0..=SMALL_MODEL => 1e-3,
+        ..=768 => 6e-4,
+        ..=1024 => 3e-4,
         _ => 2e-4,
     }
 }
@@ -268,12 +271,12 @@ fn check_rates(lr: f64, min_lr: f64) -> Result<()> {
     Ok(())
 }
 
-fn schedule_kind(name: ScheduleName) -> Kind {
+fn decay(name: ScheduleName) -> Decay {
     match name {
-        ScheduleName::Cosine => Kind::Cosine,
-        ScheduleName::Linear => Kind::Linear,
-        ScheduleName::Wsd => Kind::Wsd,
-        ScheduleName::Constant => Kind::Constant,
+        ScheduleName::Cosine => Decay::Cosine,
+        ScheduleName::Linear => Decay::Linear,
+        ScheduleName::Wsd => Decay::Wsd,
+        ScheduleName::Constant => Decay::Constant,
     }
 }
 

@@ -1,11 +1,11 @@
 //! The model's shape: from flags, from a preset's name, or from the model that training starts from.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use wikigpt_gpt::Config;
 
 use crate::fault::bad_input;
 use crate::flags::Flags;
-use crate::settings::{fraction, positive};
+use crate::settings::positive;
 
 /// The model's configuration, and T.
 pub fn resolve(flags: &Flags, vocab_size: usize, initial: Option<&Config>) -> Result<(Config, usize)> {
@@ -14,8 +14,8 @@ pub fn resolve(flags: &Flags, vocab_size: usize, initial: Option<&Config>) -> Re
             agree(flags, initial)?;
             initial.clone()
         }
-        (None, Some(name)) => preset(name, vocab_size)?,
-        (None, None) => from_scratch(flags, vocab_size),
+        (None, Some(name)) => Config::preset(name, vocab_size).with_context(|| format!("--preset {name}"))?,
+        (None, None) => from_scratch(flags, vocab_size)?,
     };
     let context = flags.context.unwrap_or(config.context);
     match initial {
@@ -36,9 +36,6 @@ pub fn resolve(flags: &Flags, vocab_size: usize, initial: Option<&Config>) -> Re
         config.bias = flags.bias.unwrap_or(config.bias);
         config.tied = flags.tied.unwrap_or(config.tied);
     }
-    if let Some(dropout) = flags.dropout {
-        config.dropout = fraction("dropout", dropout)? as f32;
-    }
     if config.n_embd % config.n_head != 0 {
         let (heads, channels) = (config.n_head, config.n_embd);
         bad_input!("--n-embd {channels} does not divide by --n-head {heads}: each head takes an equal share");
@@ -50,30 +47,19 @@ pub fn resolve(flags: &Flags, vocab_size: usize, initial: Option<&Config>) -> Re
             config.vocab_size
         );
     }
-    config.check()?;
+    config.validate()?;
     Ok((config, context))
 }
 
-/// A model by name.
-fn preset(name: &str, vocab_size: usize) -> Result<Config> {
-    match Config::preset(name) {
-        Some(config) => Ok(Config { vocab_size, ..config }),
-        None => {
-            bad_input!("--preset {name}: there is no such model; there are {}", Config::presets().join(", "))
-        }
-    }
-}
-
-/// By default config S of the benchmarks.
-fn from_scratch(flags: &Flags, vocab_size: usize) -> Config {
-    Config {
-        vocab_size,
-        context: 128,
-        n_layer: flags.n_layer.unwrap_or(4),
-        n_head: flags.n_head.unwrap_or(4),
-        n_embd: flags.n_embd.unwrap_or(128),
-        ..Config::default()
-    }
+/// By default the preset `small`; flags change its parts.
+fn from_scratch(flags: &Flags, vocab_size: usize) -> Result<Config> {
+    let small = Config::preset("small", vocab_size)?;
+    Ok(Config {
+        n_layer: flags.n_layer.unwrap_or(small.n_layer),
+        n_head: flags.n_head.unwrap_or(small.n_head),
+        n_embd: flags.n_embd.unwrap_or(small.n_embd),
+        ..small
+    })
 }
 
 /// Flags that describe the model must agree with the one that training starts from.

@@ -4,21 +4,59 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
+use crate::output;
+
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// From now on the first signal asks the run to save and stop, and the second ends it at once.
 pub fn catch() -> Result<()> {
+    let without_terminal = hangup::is_ignored();
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
             // 128 + SIGINT, as a shell reports an interrupted program.
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step, then saving (a second signal stops at once)");
+        output::note("\nstopping after this step, then saving (a second signal stops at once)");
     })
-    .context("cannot catch signals")
+    .context("cannot catch signals")?;
+    if without_terminal {
+        hangup::ignore();
+    }
+    Ok(())
 }
 
 /// Whether a signal asked the run to stop.
 pub fn stop_requested() -> bool {
     STOP.load(Ordering::SeqCst)
+}
+
+/// SIGHUP, which `nohup` has a program ignore so that it outlives its terminal.
+#[cfg(unix)]
+mod hangup {
+    use std::mem::MaybeUninit;
+
+    /// Whether whoever started this process asked it to ignore SIGHUP.
+    pub fn is_ignored() -> bool {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: with no new action, sigaction only writes the present one to `action`, which may be all zeros too.
+        unsafe {
+            libc::sigaction(libc::SIGHUP, std::ptr::null(), action.as_mut_ptr()) == 0
+                && action.assume_init().sa_sigaction == libc::SIG_IGN
+        }
+    }
+
+    /// Ignores SIGHUP.
+    pub fn ignore() {
+        // SAFETY: SIG_IGN is a valid disposition of SIGHUP and runs no code of this process.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    }
+}
+
+#[cfg(not(unix))]
+mod hangup {
+    pub fn is_ignored() -> bool {
+        false
+    }
+
+    pub fn ignore() {}
 }

@@ -35,7 +35,11 @@ impl EventWriter {
     }
 
     /// Writes one event with all of a step's scalars.
-    pub fn scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> io::Result<()> {
+    pub fn scalars<'a>(
+        &mut self,
+        step: u64,
+        scalars: impl IntoIterator<Item = &'a (&'a str, f64)>,
+    ) -> io::Result<()> {
         let mut summary = Vec::new();
         for (tag, value) in scalars {
             let mut entry = Vec::new();

@@ -22,7 +22,9 @@ pub fn environment(name: &str, requirements: &Path) -> Result<PathBuf> {
     eprintln!("installing {} into {}", requirements.display(), venv.display());
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
         .context("making a virtual environment (Debian's package is python3-venv)")?;
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))?;
+    // The lists name everything that is needed: what a package would pull in besides is for other uses of it.
+    let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"];
+    run(Command::new(&python).args(pip).arg(requirements))?;
     std::fs::write(&stamp, wanted)?;
     Ok(python)
 }

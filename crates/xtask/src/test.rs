@@ -112,8 +112,7 @@ fn events() -> Result<()> {
     execute(
         Command::new(python)
             .arg(checks.join("tensorboard_events.py"))
-            .arg(&run_folder)
-            .arg(run_folder.join("metrics.jsonl")),
+            .arg(&run_folder),
     )
 }
 

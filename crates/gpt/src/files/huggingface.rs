@@ -43,6 +43,24 @@ pub fn load_model(path: &Path) -> Result<Model> {
     Ok(Model { folder: found.folder, config: weights.config, params, warnings: found.warnings })
 }
 
+/// Loads the parameters of a model of known shape, flat, from a `.safetensors` file that has no `config.json`.
+///
+/// # Errors
+/// As [`load_model`]: the tensors must be those of `config`, but a tied model's head may be there once more.
+pub fn load_weights(path: &Path, config: &Config) -> Result<Vec<f32>> {
+    let archive = Archive::open(path)?;
+    let named = Named::new(&archive, "")?;
+    if config.n_layer > named.len() {
+        let message = format!("{} tensors cannot be a model of {} layers", named.len(), config.n_layer);
+        return Err(file(path, message));
+    }
+    let layout = Layout::new(config)?;
+    layout.tensors.iter().try_for_each(|tensor| named.check(tensor))?;
+    let head = |name: &str| config.tied && name == "lm_head.weight" && named.equal(name, "wte.weight");
+    named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name) || head(name))?;
+    read_flat(&named, &layout)
+}
+
 /// The weights of a model: opened and checked, not yet read.
 pub(super) struct Weights {
     /// The shape, as the tensors settle it.

@@ -16,5 +16,5 @@ mod tensors;
 
 pub use checkpoint::{Checkpoint, Checkpoints, Newest, Snapshot};
 pub use describe::{Description, TensorDescription, describe};
-pub use huggingface::{Extras, Fill, Model, load_model, save_model};
+pub use huggingface::{Extras, Fill, Model, load_model, load_weights, save_model};
 pub use locate::{ModelKind, ModelPath, model_path};

@@ -223,7 +223,7 @@ impl<'a> Named<'a> {
         if view.shape != expected {
             let found = view.shape;
             let message =
-                format!("{prefix}{name} has the shape {found:?}; its config.json asks for {expected:?}");
+                format!("{prefix}{name} has the shape {found:?}; the model asks for {expected:?}");
             return Err(file(view.path, message));
         }
         if !is_float(view.dtype) {

@@ -1,10 +1,18 @@
 //! `wikigpt doctor`.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
 use crate::{device, output, progress};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt doctor
+  wikigpt doctor --json";
 
 /// Flags of `wikigpt doctor`.
 #[derive(Args)]
@@ -19,8 +27,13 @@ struct Report {
     version: &'static str,
     target: String,
     cpu: Processor,
-    /// Null: this build has no GPU backend.
-    gpu: Option<()>,
+    memory: Memory,
+    /// Where downloads are kept.
+    cache: Folder,
+    /// Where `train` puts its runs unless told otherwise.
+    here: Folder,
+    /// Why there is no such device.
+    cuda: &'static str,
     /// What `--device auto` takes.
     auto: &'static str,
     precisions: [&'static str; 1],
@@ -30,8 +43,22 @@ struct Report {
 struct Processor {
     name: Option<String>,
     threads: usize,
+    /// The vector extensions that matrix products use.
     features: Vec<&'static str>,
-    free_memory: Option<u64>,
+}
+
+/// Bytes; null where the system does not tell.
+#[derive(Serialize)]
+struct Memory {
+    total: Option<u64>,
+    free: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Folder {
+    path: Option<PathBuf>,
+    /// Bytes; null where the system does not tell.
+    free: Option<u64>,
 }
 
 /// Describes the machine.
@@ -39,30 +66,44 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        cpu: Processor {
-            name: processor_name(),
-            threads: device::cores(),
-            features: features(),
-            free_memory: device::free_memory(),
-        },
-        gpu: None,
+        cpu: Processor { name: processor_name(), threads: device::cores(), features: features() },
+        memory: Memory { total: device::memory("MemTotal"), free: device::free_memory() },
+        cache: folder(wikigpt_dataset::cache_folder()),
+        here: folder(std::env::current_dir().ok()),
+        cuda: "not built into this version",
         auto: "cpu",
         precisions: ["f32"],
     };
     output::print(arguments.json, &report, || describe(&report))
 }
 
+fn folder(path: Option<PathBuf>) -> Folder {
+    let free = path.as_deref().and_then(free_space);
+    Folder { path, free }
+}
+
+/// Bytes that this user may still write where `path` is or will be.
+fn free_space(path: &Path) -> Option<u64> {
+    device::free_disk(path.ancestors().find(|folder| folder.is_dir())?)
+}
+
 fn describe(report: &Report) -> String {
     let cpu = &report.cpu;
-    let memory = cpu.free_memory.map_or("unknown".to_owned(), progress::bytes);
+    let size = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), progress::bytes);
     let features = if cpu.features.is_empty() { "none known".to_owned() } else { cpu.features.join(", ") };
+    let folder = |folder: &Folder| {
+        let path = folder.path.as_ref().map_or("none: HOME is not set".to_owned(), |p| p.display().to_string());
+        format!("{path}, {} free", size(folder.free))
+    };
     [
         format!("wikigpt {} on {}", report.version, report.target),
-        format!("CPU     {}, {} threads", cpu.name.as_deref().unwrap_or("unknown"), cpu.threads),
-        format!("        vector units: {features}"),
-        format!("memory  {memory} free"),
-        "GPU     none: this build has no GPU backend yet".to_owned(),
-        format!("so      --device auto takes the {}; precision f32", report.auto),
+        format!("cpu:     {}, {} threads", cpu.name.as_deref().unwrap_or("unknown"), cpu.threads),
+        format!("         vector units: {features}"),
+        format!("memory:  {}, {} free", size(report.memory.total), size(report.memory.free)),
+        format!("cache:   {}", folder(&report.cache)),
+        format!("here:    {}", folder(&report.here)),
+        format!("cuda:    {}", report.cuda),
+        format!("so:      --device auto takes the {}; precision f32", report.auto),
     ]
     .join("\n")
 }

@@ -6,12 +6,22 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde::Serialize;
 use wikigpt_dataset::{StreamDecoder, Tokenizer};
-use wikigpt_gpt::generate::{Generator, Sampling};
+use wikigpt_gpt::{Config, Generator, Sampler, Sampling};
+use wikigpt_ops::Ops;
 
 use crate::fault::bad_input;
-use crate::model::Model;
-use crate::{corpus, device, output};
+use crate::{corpus, device, model, output};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt generate runs/001 --prompt \"The river\"
+  wikigpt generate gpt2/ --prompt-file start.txt --max-new-tokens 400 --temperature 0.9 --top-p 0.95 --seed 7
+
+The prompt is printed, then the text as it comes, never half a character. Without a prompt the model begins after an \
+end of text, or after a line break where its tokenizer has no end of text.";
 
 /// Flags of `wikigpt generate`.
 #[derive(Args)]
@@ -20,14 +30,20 @@ pub struct Arguments {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// What the text begins with
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(long, value_name = "TEXT", group = "start")]
     prompt: Option<String>,
     /// File that holds what the text begins with
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", group = "start")]
     prompt_file: Option<PathBuf>,
+    /// The same as numbers of tokens, separated by spaces
+    #[arg(long, value_name = "IDS", group = "start")]
+    prompt_ids: Option<String>,
     /// Tokens to write; an end of text ends it sooner
     #[arg(long, value_name = "N", default_value_t = 200)]
     max_new_tokens: usize,
+    /// Go on after an end of text
+    #[arg(long)]
+    no_stop: bool,
     /// Divides the logits: below 1 more likely tokens, 0 always the likeliest
     #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f64,
@@ -43,38 +59,110 @@ pub struct Arguments {
     /// CPU threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// One JSON object at the end instead of the text as it comes
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `generate --json` prints.
+#[derive(Serialize)]
+struct Report {
+    prompt_ids: Vec<u32>,
+    ids: Vec<u32>,
+    /// The prompt and what was written.
+    text: String,
+    seed: u64,
+    /// Of the prompt's pass and the first token's choice.
+    first_token_ms: f64,
+    /// Of all tokens, the prompt's pass included.
+    seconds: f64,
+    /// `ids` by `seconds`.
+    tokens_per_second: f64,
+    /// Tokens after the first, by their time; null if there are none.
+    decode_tokens_per_second: Option<f64>,
 }
 
 /// Writes text as it comes.
 pub fn run(arguments: Arguments) -> Result<()> {
     let sampling = sampling(&arguments)?;
-    let model = Model::open(&arguments.model)?;
+    let threads = device::threads(arguments.threads)?;
+    let model = model::open(&arguments.model)?;
     let tokenizer = corpus::tokenizer_of(&model.folder, &model.config)?;
-    let prompt = prompt(&arguments)?;
-    let ids = prompt_tokens(&tokenizer, &prompt, model.config.context);
-    let mut gpt = model.load(device::open_cpu(arguments.threads)?, 1, model.config.context)?;
-    // Room for the model itself in another layout is what is left of its memory.
+    let prompt = prompt(&arguments, &tokenizer, &model.config)?;
+    let generator = Generator::new(device::open_cpu(threads)?, &model.config, &model.params, 1)?;
+    // The backend has its own copy.
     drop(model);
     if arguments.seed.is_none() && sampling.temperature > 0.0 {
-        eprintln!("--seed {}", sampling.seed);
+        output::note(&format!("--seed {}", sampling.seed));
     }
+    let report = write(generator, &tokenizer, prompt, sampling, &arguments)?;
+    output::note(&format!(
+        "{} tokens in {:.2} s: {:.1} tokens/s",
+        report.ids.len(),
+        report.seconds,
+        report.tokens_per_second
+    ));
+    if arguments.json { output::print(true, &report, String::new) } else { Ok(()) }
+}
 
-    output::stream(&prompt)?;
-    let mut generator = Generator::new(&mut gpt, &ids, sampling)?;
-    let mut decoder = StreamDecoder::new(&tokenizer);
-    let (begun, mut count) = (Instant::now(), 0u32);
-    for _ in 0..arguments.max_new_tokens {
-        let token = generator.next()?;
-        count += 1;
-        if Some(token) == tokenizer.end_of_text() {
+/// What the text begins with.
+struct Prompt {
+    /// Printed before what the model writes.
+    text: String,
+    /// Seen by the model.
+    ids: Vec<u32>,
+}
+
+fn write<O: Ops>(
+    mut generator: Generator<O>,
+    tokenizer: &Tokenizer,
+    prompt: Prompt,
+    sampling: Sampling,
+    arguments: &Arguments,
+) -> Result<Report> {
+    let mut sampler = Sampler::new(sampling)?;
+    let mut decoder = StreamDecoder::new(tokenizer);
+    let mut text = String::new();
+    let mut say = |piece: &str| -> Result<()> {
+        text.push_str(piece);
+        if arguments.json { Ok(()) } else { output::stream(piece) }
+    };
+    say(&prompt.text)?;
+    let mut ids = Vec::new();
+    let begun = Instant::now();
+    let mut first = begun.elapsed();
+    for index in 0..arguments.max_new_tokens {
+        if index == 0 {
+            generator.prefill(&prompt.ids)?;
+        } else {
+            generator.step(&ids[index - 1..])?;
+        }
+        let token = sampler.sample(generator.logits())?;
+        ids.push(token);
+        if index == 0 {
+            first = begun.elapsed();
+        }
+        if Some(token) == tokenizer.end_of_text() && !arguments.no_stop {
             break;
         }
-        output::stream(&decoder.push(token))?;
+        say(&decoder.push(token))?;
     }
-    output::line(&decoder.finish())?;
-    let seconds = begun.elapsed().as_secs_f64();
-    eprintln!("{count} tokens in {seconds:.1} s: {:.1} tokens/s", f64::from(count) / seconds);
-    Ok(())
+    let whole = begun.elapsed();
+    say(&decoder.finish())?;
+    if !arguments.json {
+        output::stream("\n")?;
+    }
+    let (seconds, after) = (whole.as_secs_f64(), (whole - first).as_secs_f64());
+    Ok(Report {
+        prompt_ids: prompt.ids,
+        text,
+        seed: sampling.seed,
+        first_token_ms: first.as_secs_f64() * 1e3,
+        seconds,
+        tokens_per_second: if ids.is_empty() { 0.0 } else { ids.len() as f64 / seconds },
+        decode_tokens_per_second: (ids.len() > 1).then(|| (ids.len() - 1) as f64 / after),
+        ids,
+    })
 }
 
 fn sampling(arguments: &Arguments) -> Result<Sampling> {
@@ -90,14 +178,62 @@ fn sampling(arguments: &Arguments) -> Result<Sampling> {
     }
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     Ok(Sampling {
-        temperature: temperature as f32,
+        temperature,
         top_k: arguments.top_k,
-        top_p: arguments.top_p.map(|p| p as f32),
+        top_p: arguments.top_p,
         seed: arguments.seed.unwrap_or_else(now),
     })
 }
 
-fn prompt(arguments: &Arguments) -> Result<String> {
+/// The prompt as text and tokens. A prompt longer than the context keeps its end. A model has to begin somewhere:
+/// without a prompt, after an end of text, or a line break where there is none.
+fn prompt(arguments: &Arguments, tokenizer: &Tokenizer, config: &Config) -> Result<Prompt> {
+    let (text, mut ids) = match &arguments.prompt_ids {
+        Some(list) => {
+            let ids = token_ids(list, config.vocab_size)?;
+            (String::from_utf8_lossy(&tokenizer.decode(&ids)).into_owned(), ids)
+        }
+        None => {
+            let text = prompt_text(arguments)?;
+            let ids = tokenizer.encode(&text)?;
+            (text, ids)
+        }
+    };
+    if ids.is_empty() {
+        ids = match tokenizer.end_of_text() {
+            Some(token) => vec![token],
+            None => tokenizer.encode("\n")?,
+        };
+    }
+    if let Some(token) = ids.iter().find(|token| **token as usize >= config.vocab_size) {
+        bad_input!("the prompt has token {token}, but the model's vocabulary {} tokens", config.vocab_size);
+    }
+    if ids.is_empty() {
+        bad_input!("the prompt has no tokens: say what the text is to begin with");
+    }
+    let context = config.context;
+    if ids.len() > context {
+        output::note(&format!(
+            "the prompt has {} tokens, the model's context {context}: the model sees its end",
+            ids.len()
+        ));
+        ids.drain(..ids.len() - context);
+    }
+    Ok(Prompt { text, ids })
+}
+
+fn token_ids(list: &str, vocab_size: usize) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    for word in list.split_whitespace() {
+        match word.parse() {
+            Ok(id) if (id as usize) < vocab_size => ids.push(id),
+            _ => bad_input!("--prompt-ids: {word} is not a token of the model, which are 0 to {}", vocab_size - 1),
+        }
+    }
+    Ok(ids)
+}
+
+fn prompt_text(arguments: &Arguments) -> Result<String> {
     let Some(path) = &arguments.prompt_file else { return Ok(arguments.prompt.clone().unwrap_or_default()) };
     let bytes = fs::read(path).with_context(|| format!("cannot read --prompt-file {}", path.display()))?;
     match String::from_utf8(bytes) {
@@ -107,21 +243,4 @@ fn prompt(arguments: &Arguments) -> Result<String> {
             bad_input!("--prompt-file {}: not UTF-8 from byte {at} on", path.display())
         }
     }
-}
-
-/// The prompt's tokens; a prompt longer than the context keeps its end. A model has to begin somewhere: without a
-/// prompt, after an end of text, or a line break where there is none.
-fn prompt_tokens(tokenizer: &Tokenizer, prompt: &str, context: usize) -> Vec<u32> {
-    let mut ids = tokenizer.encode(prompt);
-    if ids.is_empty() {
-        ids = tokenizer.end_of_text().map_or_else(|| tokenizer.encode("\n"), |token| vec![token]);
-    }
-    if ids.is_empty() {
-        ids = vec![0];
-    }
-    if ids.len() > context {
-        eprintln!("the prompt has {} tokens, the model's context {context}: its end is kept", ids.len());
-        ids.drain(..ids.len() - context);
-    }
-    ids
 }

@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::export;
+use crate::model;
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Example:
+  wikigpt import gpt2/ --out models/gpt2";
 
 /// Flags of `wikigpt import`.
 #[derive(Args)]
@@ -20,5 +25,5 @@ pub struct Arguments {
 
 /// Checks a Hugging Face folder and writes it as this program does: one file, full names, f32.
 pub fn run(arguments: Arguments) -> Result<()> {
-    export::convert(&arguments.from, &arguments.out)
+    model::convert(&arguments.from, &arguments.out)
 }

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use wikigpt_dataset::{Dataset, Info, Split};
-use wikigpt_gpt::plan::Plan;
+use wikigpt_dataset::{Dataset, Format, MANIFEST_FILE, Manifest, Split, Tokens};
+use wikigpt_gpt::files::{Description, describe};
 
 use crate::fault::bad_input;
 use crate::metrics::Line;
-use crate::model::Model;
+use crate::output;
 use crate::progress::{bytes, thousands};
-use crate::{checkpoint, output, run_folder};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt inspect runs/001
+  wikigpt inspect runs/001/checkpoints/step-00000600/model.safetensors --json";
 
 /// Flags of `wikigpt inspect`.
 #[derive(Args)]
@@ -22,6 +26,9 @@ pub struct Arguments {
     /// A token file, data folder, run, checkpoint, model folder or safetensors file
     #[arg(value_name = "FILE|DIR")]
     path: PathBuf,
+    /// A .bin file is nanoGPT's bare u16 tokens, without llm.c's header
+    #[arg(long)]
+    raw_u16: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -33,138 +40,100 @@ type Found = (Value, String);
 /// Says what a file or folder is.
 pub fn run(arguments: Arguments) -> Result<()> {
     let path = &arguments.path;
-    let (value, lines) = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => folder(path)?,
-        Ok(_) => file(path)?,
-        Err(error) => return Err(error).with_context(|| format!("cannot look at {}", path.display())),
+    let metadata = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let (value, lines) = match (metadata.is_dir(), extension) {
+        (true, _) if path.join(MANIFEST_FILE).is_file() => dataset(path)?,
+        (true, _) | (false, "safetensors") => model(path)?,
+        (false, "bin") => tokens(path, if arguments.raw_u16 { Format::RawU16 } else { Format::LlmC })?,
+        (false, "json") if path.ends_with(MANIFEST_FILE) => dataset(path.parent().unwrap_or(path))?,
+        _ => bad_input!(
+            "{}: not a kind of file that is known here (.bin, .safetensors, {MANIFEST_FILE}, or a folder)",
+            path.display()
+        ),
     };
     output::print(arguments.json, &value, || lines)
 }
 
-fn folder(path: &Path) -> Result<Found> {
-    if path.join("dataset.json").is_file() {
-        return dataset(path);
-    }
-    if run_folder::is_run(path) {
-        return run_of(path);
-    }
-    if checkpoint::is_checkpoint(path) {
-        return checkpoint_of(path);
-    }
-    if path.join("config.json").is_file() {
-        return model("model", path);
-    }
-    bad_input!(
-        "{}: neither data (dataset.json), nor a run (config.toml), nor a model (config.json)",
-        path.display()
-    )
-}
-
-fn file(path: &Path) -> Result<Found> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("safetensors") => safetensors(path),
-        Some("bin") => tokens(path),
-        _ => bad_input!(
-            "{}: not a kind of file that is known here (.bin, .safetensors, or a folder)",
-            path.display()
-        ),
-    }
-}
-
 fn dataset(path: &Path) -> Result<Found> {
     let dataset = Dataset::open(path)?;
-    let mut value = serde_json::to_value(dataset.info())?;
+    let mut value = serde_json::to_value(dataset.manifest())?;
     value["kind"] = "dataset".into();
-    Ok((value, describe_dataset(dataset.info())))
+    Ok((value, describe_dataset(dataset.manifest())))
 }
 
 /// A dataset in lines.
-pub fn describe_dataset(info: &Info) -> String {
+pub fn describe_dataset(manifest: &Manifest) -> String {
     let mut lines =
-        vec![format!("tokenizer {}, vocabulary {}", info.tokenizer, thousands(info.vocab_size as u64))];
-    for (name, split) in [("train", Split::Train), ("valid", Split::Valid), ("test", Split::Test)] {
-        if let Some(split) = info.split(split) {
-            let [tokens, words, bytes] = [split.tokens, split.words, split.bytes].map(thousands);
-            lines.push(format!("{name}  {tokens} tokens, {words} words, {bytes} bytes"));
+        vec![format!("tokenizer {}, vocabulary {}", manifest.tokenizer, thousands(manifest.vocab_size as u64))];
+    for split in Split::ALL {
+        if let Some(info) = manifest.split(split) {
+            let [tokens, words, bytes] = [info.tokens, info.words, info.bytes].map(thousands);
+            lines.push(format!("{split:5}  {tokens} tokens, {words} words, {bytes} bytes"));
         }
     }
     lines.join("\n")
 }
 
-fn tokens(path: &Path) -> Result<Found> {
-    let tokens = wikigpt_dataset::Tokens::open(path)?;
-    let count = tokens.len() as u64;
-    let largest = tokens.largest();
-    let value =
-        json!({ "kind": "tokens", "tokens": count, "bytes_per_token": tokens.width(), "largest": largest });
+fn tokens(path: &Path, format: Format) -> Result<Found> {
+    let tokens = Tokens::open(path, format)?;
+    let (count, width, largest) = (tokens.len(), tokens.width().bytes(), tokens.largest());
+    let value = json!({ "kind": "tokens", "tokens": count, "bytes_per_token": width, "largest": largest });
     let largest = largest.map_or("none".to_owned(), |token| token.to_string());
-    let lines = format!("{} tokens of {} bytes, the largest {largest}", thousands(count), tokens.width());
-    Ok((value, lines))
+    Ok((value, format!("{} tokens of {width} bytes, the largest {largest}", thousands(count))))
 }
 
-fn run_of(path: &Path) -> Result<Found> {
-    let text = fs::read_to_string(path.join("metrics.jsonl")).unwrap_or_default();
-    let lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let train =
-        lines.iter().rev().find_map(|line| if let Line::Train(train) = line { Some(train) } else { None });
-    let valid =
-        lines.iter().rev().find_map(|line| if let Line::Valid(valid) = line { Some(valid) } else { None });
-    let mut checkpoints = Vec::new();
-    for (step, folder) in checkpoint::list(&run_folder::checkpoints(path))? {
-        let damage = checkpoint::verify(&folder).err().map(|error| format!("{error:#}"));
-        checkpoints.push(json!({ "step": step, "damage": damage }));
+fn model(path: &Path) -> Result<Found> {
+    let found = describe(path)?;
+    let mut value = serde_json::to_value(&found)?;
+    let mut lines = describe_model(&found);
+    let metrics = path.join("metrics.jsonl");
+    if metrics.is_file() {
+        let bytes = fs::read(&metrics).with_context(|| format!("cannot read {}", metrics.display()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        for kind in ["train", "valid"] {
+            if let Some(line) = last_line(&text, kind) {
+                let (loss, step) = match &line {
+                    Line::Train(line) => (line.loss, line.step),
+                    Line::Valid(line) => (line.loss, line.step),
+                };
+                lines.push(format!("last {kind} loss {loss:.6} (step {step})"));
+                value[kind] = serde_json::to_value(line)?;
+            }
+        }
     }
-    let mut out = vec![format!("a run of {} steps", train.map_or(0, |line| line.step + 1))];
-    out.extend(train.map(|line| format!("last training loss    {:.6} (step {})", line.loss, line.step)));
-    out.extend(valid.map(|line| format!("last validation loss  {:.6} (step {})", line.loss, line.step)));
-    for checkpoint in &checkpoints {
-        let state =
-            checkpoint["damage"].as_str().map_or("good".to_owned(), |damage| format!("damaged: {damage}"));
-        out.push(format!("checkpoint of step {}: {state}", checkpoint["step"]));
-    }
-    let value = json!({ "kind": "run", "train": train, "valid": valid, "checkpoints": checkpoints });
-    Ok((value, out.join("\n")))
-}
-
-fn checkpoint_of(path: &Path) -> Result<Found> {
-    let state = checkpoint::verify(path)?;
-    let (mut value, lines) = model("checkpoint", path)?;
-    let head = format!(
-        "checkpoint of step {}, after {} tokens; all files whole",
-        state.step,
-        thousands(state.tokens)
-    );
-    value["state"] = serde_json::to_value(state)?;
-    Ok((value, format!("{head}\n{lines}")))
-}
-
-fn model(kind: &str, path: &Path) -> Result<Found> {
-    let model = Model::open(path)?;
-    let config = &model.config;
-    let parameters = Plan::new(config, 1, 1).parameters;
-    let lines = format!(
-        "GPT-2 of {} layers, {} heads, {} channels, context {}, vocabulary {}: {} parameters",
-        config.n_layer,
-        config.n_head,
-        config.n_embd,
-        config.context,
-        thousands(config.vocab_size as u64),
-        thousands(parameters)
-    );
-    Ok((json!({ "kind": kind, "config": config, "parameters": parameters }), lines))
-}
-
-fn safetensors(path: &Path) -> Result<Found> {
-    let contents = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let tensors = match SafeTensors::deserialize(&contents) {
-        Ok(tensors) => tensors,
-        Err(error) => bad_input!("{}: not a safetensors file: {error}", path.display()),
-    };
-    let mut list = tensors.tensors();
-    list.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut lines = vec![format!("{} tensors, {}", list.len(), bytes(contents.len() as u64))];
-    lines.extend(list.iter().map(|(name, view)| format!("{name}  {:?}  {:?}", view.dtype(), view.shape())));
-    let entry = |(name, view): &(String, safetensors::tensor::TensorView)| json!({ "name": name, "dtype": format!("{:?}", view.dtype()), "shape": view.shape() });
-    let value = json!({ "kind": "safetensors", "tensors": list.iter().map(entry).collect::<Vec<_>>() });
     Ok((value, lines.join("\n")))
+}
+
+/// The last line of a kind in `metrics.jsonl`.
+fn last_line(metrics: &str, kind: &str) -> Option<Line> {
+    let lines = metrics.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    lines.into_iter().find(|line| matches!((line, kind), (Line::Train(_), "train") | (Line::Valid(_), "valid")))
+}
+
+fn describe_model(found: &Description) -> Vec<String> {
+    let kind = serde_json::to_value(found.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    let mut lines = vec![format!("{}: {}", kind.unwrap_or_default(), found.weights.display())];
+    lines.push(format!("{} parameters, {}", thousands(found.parameters), bytes(found.bytes)));
+    if let Some(config) = &found.config {
+        lines.push(format!(
+            "GPT-2 of {} layers, {} heads, {} channels, context {}, vocabulary {}; {} head, {} biases",
+            config.n_layer,
+            config.n_head,
+            config.n_embd,
+            config.context,
+            thousands(config.vocab_size as u64),
+            if config.tied { "tied" } else { "untied" },
+            if config.bias { "with" } else { "without" },
+        ));
+    }
+    lines.extend(found.step.map(|step| format!("{} steps done", thousands(step))));
+    for (step, damage) in found.checkpoints.iter().flatten() {
+        let state = damage.as_ref().map_or("good".to_owned(), |damage| format!("damaged: {damage}"));
+        lines.push(format!("checkpoint of step {step}: {state}"));
+    }
+    if found.config.is_none() {
+        lines.extend(found.tensors.iter().map(|t| format!("{}  {}  {:?}", t.name, t.dtype, t.shape)));
+    }
+    lines
 }

@@ -4,15 +4,19 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
-use wikigpt_gpt::plan::Plan;
+use wikigpt_gpt::Plan;
 
 use crate::fault::bad_input;
-use crate::flags::Flags;
-use crate::model::Model;
+use crate::flags::{Flags, PrecisionName};
 use crate::progress::{bytes, thousands};
 use crate::settings::{Facts, Settings};
-use crate::{config, corpus, device, output};
+use crate::{config, corpus, device, model, output};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt plan --preset gpt2 --batch 8
+  wikigpt plan --config runs/001/config.toml --json";
 
 /// Flags of `wikigpt plan`: those of train.
 #[derive(Args)]
@@ -30,49 +34,20 @@ pub struct Arguments {
     flags: Flags,
 }
 
-/// What `plan --json` prints.
-#[derive(Serialize)]
-struct Report {
-    parameters: u64,
-    /// Forward and backward.
-    flops_per_token: u64,
-    bytes: Bytes,
-}
-
-#[derive(Serialize)]
-struct Bytes {
-    weights: u64,
-    gradients: u64,
-    optimizer: u64,
-    activations: u64,
-    total: u64,
-}
-
 /// Says what a model would cost.
 pub fn run(arguments: Arguments) -> Result<()> {
     let flags = match &arguments.config {
-        Some(file) => config::read(file, &arguments.flags)?,
+        Some(file) => config::read(file, &arguments.flags)?.0,
         None => arguments.flags,
     };
     let initial = match flags.init.as_deref().map(Path::new).filter(|path| path.is_dir()) {
-        Some(path) => Some(Model::open(path)?.config),
+        Some(path) => Some(model::open(path)?.config),
         None => None,
     };
     let facts = facts(&flags, arguments.vocab_size, initial.as_ref().map(|config| config.vocab_size))?;
     let settings = Settings::resolve(&flags, &facts, initial.as_ref())?;
-    let plan = Plan::new(&settings.config, settings.batch, settings.context);
-    let report = Report {
-        parameters: plan.parameters,
-        flops_per_token: plan.flops_per_token,
-        bytes: Bytes {
-            weights: plan.weights,
-            gradients: plan.gradients,
-            optimizer: plan.optimizer,
-            activations: plan.activations,
-            total: plan.total(),
-        },
-    };
-    output::print(arguments.json, &report, || describe(&report, &settings))
+    let plan = plan(&settings, settings.batch)?;
+    output::print(arguments.json, &plan, || describe(&plan, &settings))
 }
 
 /// The data's vocabulary, or what stands in for it where there is none.
@@ -88,22 +63,29 @@ fn facts(flags: &Flags, vocab_size: Option<usize>, initial: Option<usize>) -> Re
     Ok(Facts { vocab_size, train_tokens: u64::MAX, valid_tokens: u64::MAX, embedded: true })
 }
 
+/// What training takes with micro-batches of so many sequences.
+fn plan(settings: &Settings, batch: usize) -> Result<Plan> {
+    let act_bytes = match settings.precision {
+        PrecisionName::F32 => 4,
+        PrecisionName::Bf16 => 2,
+    };
+    Ok(Plan::new(&settings.config, batch, settings.context, true, act_bytes)?)
+}
+
 /// Refuses a run that would not fit into memory, with the batch that would.
-pub fn check_memory(plan: &Plan, settings: &Settings) -> Result<()> {
-    let Some(free) = device::free_memory() else { return Ok(()) };
-    if plan.total() <= free {
-        return Ok(());
-    }
+pub fn check_memory(settings: &Settings) -> Result<()> {
+    let total = plan(settings, settings.batch)?.bytes.total;
+    let Some(free) = device::free_memory().filter(|free| *free < total) else { return Ok(()) };
     let advice = match largest_batch(settings, free) {
         0 => "not even --batch 1 would fit: use a smaller model or --context".to_owned(),
         batch => format!("--batch {batch} would fit (--grad-accum keeps the step's size)"),
     };
-    bad_input!("the run takes {} of memory and {} are free; {advice}", bytes(plan.total()), bytes(free))
+    bad_input!("the run takes {} of memory and {} are free; {advice}", bytes(total), bytes(free))
 }
 
 /// The most sequences at once that fit into so many bytes.
 fn largest_batch(settings: &Settings, free: u64) -> usize {
-    let fits = |batch: usize| Plan::new(&settings.config, batch, settings.context).total() <= free;
+    let fits = |batch: usize| plan(settings, batch).is_ok_and(|plan| plan.bytes.total <= free);
     let (mut low, mut high) = (0, 1);
     while fits(high) && high < 1 << 20 {
         (low, high) = (high, high * 2);
@@ -115,7 +97,7 @@ fn largest_batch(settings: &Settings, free: u64) -> usize {
     low
 }
 
-fn describe(report: &Report, settings: &Settings) -> String {
+fn describe(report: &Plan, settings: &Settings) -> String {
     let config = &settings.config;
     let mut lines = vec![
         format!(

@@ -4,11 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueEnum};
-use wikigpt_dataset::TokenizerSpec;
-use wikigpt_dataset::prepare::{self, Options, Source, WikiText};
+use wikigpt_dataset::{Bar, MANIFEST_FILE, Prepare, Source, TokenizerSpec, prepare};
 
 use crate::fault::{BadInput, bad_input};
 use crate::{folder, output};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt prepare wikitext-2 --tokenizer words --out data/wikitext-2-words
+  wikigpt prepare wikitext-2 --archive wikitext-2-v1.zip --tokenizer gpt2 --out data/wikitext-2
+  wikigpt prepare --text book.txt notes.txt --tokenizer bpe:4096 --valid-fraction 0.05 --out data/books";
 
 /// Flags of `wikigpt prepare`.
 #[derive(Args)]
@@ -35,7 +41,7 @@ pub struct Arguments {
     /// Write nanoGPT's bare u16 tokens instead of llm.c's files
     #[arg(long)]
     raw_u16: bool,
-    /// Folder to write; must not exist yet, or be empty
+    /// Folder to write: new, empty, or with data of an earlier call, which is replaced
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -62,21 +68,26 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if !(0.0..1.0).contains(&valid_fraction) {
         bad_input!("--valid-fraction {valid_fraction}: must be at least 0 and below 1");
     }
-    folder::check_new(&arguments.out, "--out")?;
-    let archive = arguments.archive;
+    // What an earlier call wrote is replaced once the new data is whole; anything else stays as it is.
+    if !arguments.out.join(MANIFEST_FILE).is_file() {
+        folder::check_new(&arguments.out, "--out")?;
+    }
     let source = match arguments.corpus {
-        Some(Corpus::WikiText2) => Source::WikiText { which: WikiText::Two, archive },
-        Some(Corpus::WikiText103) => Source::WikiText { which: WikiText::OneHundredThree, archive },
-        None => Source::Text { files: arguments.text, valid_fraction },
+        Some(Corpus::WikiText2) => Source::WikiText2,
+        Some(Corpus::WikiText103) => Source::WikiText103,
+        None => Source::Text(arguments.text),
     };
-    let info = prepare::run(&Options {
-        source,
-        tokenizer,
-        document_tokens: !arguments.no_document_tokens,
-        raw_u16: arguments.raw_u16,
-        out: arguments.out.clone(),
-    })?;
-    output::line(&super::inspect::describe_dataset(&info))?;
-    eprintln!("next: wikigpt train --data {}", arguments.out.display());
+    let manifest = prepare(
+        &Prepare {
+            archive: arguments.archive,
+            valid_fraction,
+            document_tokens: !arguments.no_document_tokens,
+            raw_u16: arguments.raw_u16,
+            ..Prepare::new(source, tokenizer, &arguments.out)
+        },
+        &mut Bar::default(),
+    )?;
+    output::line(&super::inspect::describe_dataset(&manifest))?;
+    output::note(&format!("next: wikigpt train --data {}", arguments.out.display()));
     Ok(())
 }

@@ -13,6 +13,18 @@ use clap::Args;
 
 use crate::flags::Flags;
 
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt train
+  wikigpt train --data data/wikitext-2 --preset medium --epochs 2 --out runs/medium
+  wikigpt train --n-layer 6 --n-head 6 --n-embd 384 --context 256 --batch 8 --tokens-per-step 8192 --lr 6e-4
+  wikigpt train --config runs/001/config.toml --seed 2
+  wikigpt train --resume runs/001 --steps 2000
+
+Ctrl-C and SIGTERM let the step under way end, save and stop (exit status 0); a second signal stops at once. \
+`wikigpt train --resume RUN` goes on from the newest good checkpoint, bit for bit as if it had never stopped.";
+
 /// Flags of `wikigpt train`.
 #[derive(Args)]
 pub struct Arguments {

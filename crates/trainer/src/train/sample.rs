@@ -1,34 +1,33 @@
 //! A sample of what the model writes, during training.
 
 use anyhow::Result;
-use wikigpt_dataset::{Dataset, StreamDecoder};
-use wikigpt_gpt::Gpt;
-use wikigpt_gpt::generate::{Generator, Sampling};
+use wikigpt_dataset::{StreamDecoder, Tokenizer};
+use wikigpt_gpt::{Sampler, Sampling, Trainer};
 use wikigpt_ops::Ops;
 
 use crate::settings::Settings;
 use crate::signals;
 
 /// Tokens in a sample.
-const LENGTH: usize = 120;
+const LENGTH: usize = 160;
 
 /// Lets the model write from the start of a paragraph.
-pub fn sample<O: Ops>(gpt: &mut Gpt<O>, dataset: &Dataset, settings: &Settings) -> Result<String> {
-    let tokenizer = dataset.tokenizer();
-    let mut prompt = tokenizer.encode("\n The ");
-    prompt.truncate(settings.context);
+pub fn sample<O: Ops>(trainer: &mut Trainer<O>, tokenizer: &Tokenizer, settings: &Settings) -> Result<String> {
+    let mut prompt = tokenizer.encode("\n The ")?;
+    prompt.truncate(settings.config.context);
     let sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, seed: settings.seed };
+    let mut sampler = Sampler::new(sampling)?;
     let mut decoder = StreamDecoder::new(tokenizer);
-    let mut text = String::new();
-    for &token in &prompt {
-        text += &decoder.push(token);
-    }
-    let mut generator = Generator::new(gpt, &prompt, sampling)?;
+    let mut text: String = prompt.iter().map(|token| decoder.push(*token)).collect();
+    let mut generator = trainer.generator(1)?;
+    generator.prefill(&prompt)?;
     for _ in 0..LENGTH {
         if signals::stop_requested() {
             break;
         }
-        text += &decoder.push(generator.next()?);
+        let token = sampler.sample(generator.logits())?;
+        text += &decoder.push(token);
+        generator.step(&[token])?;
     }
     text += &decoder.finish();
     Ok(text.trim().to_owned())

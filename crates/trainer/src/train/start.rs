@@ -3,92 +3,109 @@
 use std::path::{Path, absolute};
 
 use anyhow::{Context, Result};
-use wikigpt_cpu::Cpu;
 use wikigpt_dataset::{Dataset, Split};
-use wikigpt_gpt::plan::Plan;
-use wikigpt_gpt::{Gpt, Mode, hf};
+use wikigpt_gpt::files::{Checkpoint, Checkpoints};
+use wikigpt_gpt::{Config, Layout, Trainer, files};
+use wikigpt_ops::Ops;
 
-use super::save;
-use super::steps::{Position, Training};
-use crate::checkpoint::State;
+use super::save::Place;
+use super::steps::Training;
 use crate::fault::bad_input;
 use crate::flags::Flags;
-use crate::model::Model;
+use crate::progress::thousands;
 use crate::run_folder::RunFolder;
 use crate::settings::Settings;
-use crate::{checkpoint, commands, config, corpus, device, folder, settings, shape};
+use crate::{commands, config, corpus, device, folder, model, output, settings, shape};
+
+/// What training starts from, in host memory.
+struct Origin {
+    config: Config,
+    params: Vec<f32>,
+    /// Of a run that goes on: the moments, and how far it has come.
+    progress: Option<(Vec<f32>, Vec<f32>, Place)>,
+}
 
 /// Begins a run.
-pub fn fresh(file: Option<&Path>, flags: &Flags) -> Result<()> {
-    let mut flags = match file {
-        Some(file) => config::read(file, flags)?,
-        None => flags.clone(),
+pub fn fresh(file: Option<&Path>, given: &Flags) -> Result<()> {
+    let (mut flags, digests) = match file {
+        Some(file) => config::read(file, given)?,
+        None => (given.clone(), config::Digests::new()),
     };
     if let Some(out) = &flags.out {
         folder::check_new(out, "--out")?;
     }
     let dataset = corpus::open(flags.data.as_deref())?;
-    let facts = corpus::facts(&dataset, flags.data.is_none())?;
-    let initial = initial(&flags, &facts)?;
-    make_absolute(&mut flags)?;
-    let settings = Settings::resolve(&flags, &facts, initial.as_ref().map(|model| &model.config))?;
-    let mut gpt = allocate(&settings)?;
-    match &initial {
-        Some(model) => gpt.load(&model.weights)?,
-        None => gpt.init(settings.seed)?,
+    // Whoever names other data means it.
+    if let (Some(file), None) = (file, &given.data) {
+        corpus::check_digests(dataset.manifest(), &digests, file)?;
     }
-    drop(initial);
-    let run = RunFolder::create(flags.out.as_deref())?;
-    announce(&settings, &dataset, &run, &gpt);
-    let written = config::write(&run.config(), &settings.flags);
-    let training =
-        written.and_then(|()| Training::new(gpt, &settings, &dataset, &run, Position::default(), None));
-    // A run that cannot begin leaves no folder that looks like one.
-    training.inspect_err(|_| run.discard())?.run()
+    let facts = corpus::facts(&dataset, flags.data.is_none())?;
+    let origin = initial(&flags, &facts)?;
+    make_absolute(&mut flags)?;
+    let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(|origin| &origin.config))?;
+    let out = flags.out.clone();
+    begin(&settings, &dataset, origin, || {
+        let run = RunFolder::create(out.as_deref())?;
+        let digests = corpus::digests(dataset.manifest());
+        config::write(&run.config(), &settings.flags, &digests).inspect_err(|_| run.discard())?;
+        Ok(run)
+    })
 }
 
 /// Goes on with a run.
-pub fn resumed(path: &Path, flags: &Flags) -> Result<()> {
+pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
     let run = RunFolder::open(path)?;
-    let stored = config::read(&run.config(), &Flags::default())?;
-    config::check_resumed(&stored, flags)?;
-    let mut flags = config::read(&run.config(), flags)?;
-    let warn = |text: &str| eprintln!("warning: {text}");
-    let Some((folder, state)) = checkpoint::newest(&run.checkpoints(), warn)? else {
-        bad_input!("--resume {}: there is no checkpoint in this run that can be read", path.display());
-    };
-    let model = Model::open(&folder)?;
+    let (stored, digests) = config::read(&run.config(), &Flags::default())?;
+    config::check_resumed(&stored, given)?;
+    let (mut flags, _) = config::read(&run.config(), given)?;
     let dataset = corpus::open(flags.data.as_deref())?;
+    corpus::check_digests(dataset.manifest(), &digests, &run.config())?;
     let facts = corpus::facts(&dataset, flags.data.is_none())?;
+    let origin = match Checkpoints::of(run.path()).newest_good()? {
+        Some(newest) => {
+            newest.warnings.iter().for_each(|warning| output::warn(warning));
+            Some(load(&newest.checkpoint)?)
+        }
+        None => {
+            output::warn("the run has no checkpoint yet: it begins again");
+            initial(&flags, &facts)?
+        }
+    };
     make_absolute(&mut flags)?;
-    let settings = Settings::resolve(&flags, &facts, Some(&model.config))?;
-    check_data(&dataset, &state, path)?;
-    if settings.steps < state.step {
-        bad_input!("--steps {}: the run has already done {} steps", settings.steps, state.step);
+    let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(|origin| &origin.config))?;
+    let done = origin.as_ref().and_then(|origin| origin.progress.as_ref()).map_or(0, |(_, _, place)| place.step);
+    if settings.steps < done {
+        bad_input!("--steps {}: the run has already done {done} steps", settings.steps);
     }
-    let mut gpt = allocate(&settings)?;
-    gpt.load(&model.weights)?;
-    save::load_optimizer(&mut gpt, &folder, &state)?;
-    drop(model);
+    begin(&settings, &dataset, origin, || {
+        folder::remove_partial(run.path())?;
+        config::write(&run.config(), &settings.flags, &digests)?;
+        output::note(&format!("going on from step {done} to {}", settings.steps));
+        Ok(run)
+    })
+}
 
-    folder::remove_partial(run.path()).and_then(|()| folder::remove_partial(&run.checkpoints()))?;
-    checkpoint::set_aside_from(&run.checkpoints(), state.step + 1)?;
-    config::write(&run.config(), &settings.flags)?;
-    eprintln!("going on with {} from step {} to {}", run.path().display(), state.step, settings.steps);
-    let position = Position { step: state.step, micro_batches: state.micro_batches, tokens: state.tokens };
-    Training::new(gpt, &settings, &dataset, &run, position, Some(state.step))?.run()
+fn load(checkpoint: &Checkpoint) -> Result<Origin> {
+    let [m, v] = checkpoint.moments()?;
+    let progress = Some((m, v, checkpoint.state()?));
+    Ok(Origin { config: checkpoint.config().clone(), params: checkpoint.params()?, progress })
 }
 
 /// The model that `--init` names.
-fn initial(flags: &Flags, facts: &settings::Facts) -> Result<Option<Model>> {
+fn initial(flags: &Flags, facts: &settings::Facts) -> Result<Option<Origin>> {
     let Some(init) = flags.init.as_deref().filter(|init| *init != "scratch") else { return Ok(None) };
     let path = Path::new(init);
-    if path.is_file() {
+    let alone = path.is_file() && !path.with_file_name("config.json").is_file();
+    let (config, params) = if alone {
+        // The file does not say how many heads there are, so flags do.
         let (config, _) = shape::resolve(flags, facts.vocab_size, None)?;
-        let weights = hf::read_file(path, &config)?;
-        return Ok(Some(Model { folder: path.to_path_buf(), config, weights }));
-    }
-    Model::open(path).map(Some).with_context(|| format!("--init {init}"))
+        let params = files::load_weights(path, &config)?;
+        (config, params)
+    } else {
+        let model = model::open(path).with_context(|| format!("--init {init}"))?;
+        (model.config, model.params)
+    };
+    Ok(Some(Origin { config, params, progress: None }))
 }
 
 /// So that the run's `config.toml` means the same from anywhere.
@@ -102,51 +119,73 @@ fn make_absolute(flags: &mut Flags) -> Result<()> {
     Ok(())
 }
 
-/// The model on the device, after a look at whether it fits.
-fn allocate(settings: &Settings) -> Result<Gpt<Cpu>> {
-    let plan = Plan::new(&settings.config, settings.batch, settings.context);
-    commands::plan::check_memory(&plan, settings)?;
-    let cpu = device::open_cpu(settings.threads)?;
-    Ok(Gpt::new(cpu, &settings.config, settings.batch, settings.context, Mode::Train)?)
+/// Opens the device and trains. `run` gives the run's folder once everything that it needs is there.
+fn begin(
+    settings: &Settings,
+    dataset: &Dataset,
+    origin: Option<Origin>,
+    run: impl FnOnce() -> Result<RunFolder>,
+) -> Result<()> {
+    device::check(settings.device, settings.precision)?;
+    commands::plan::check_memory(settings)?;
+    begin_on(device::open_cpu(settings.threads)?, settings, dataset, origin, run)
 }
 
-fn check_data(dataset: &Dataset, state: &State, run: &Path) -> Result<()> {
-    let found = save::data_digest(dataset);
-    if found != state.data_sha256 {
-        bad_input!(
-            "--resume {}: the run was trained on other data (SHA-256 {}, here {found}); --data DIR says where its data is",
-            run.display(),
-            state.data_sha256
-        );
+fn begin_on<O: Ops>(
+    ops: O,
+    settings: &Settings,
+    dataset: &Dataset,
+    origin: Option<Origin>,
+    run: impl FnOnce() -> Result<RunFolder>,
+) -> Result<()> {
+    let mut trainer = Trainer::new(ops, &settings.config, settings.batch, settings.context)?;
+    let params = match &origin {
+        Some(origin) => &origin.params,
+        None => &wikigpt_gpt::init(&settings.config, settings.seed)?,
+    };
+    trainer.set_params(params)?;
+    let progress = origin.and_then(|origin| origin.progress);
+    if let Some((m, v, _)) = &progress {
+        trainer.set_moments(m, v)?;
     }
-    Ok(())
+    let place = progress.map(|(_, _, place)| place);
+    let tokens = dataset.tokens(Split::Train)?;
+    let run = run()?;
+    announce(settings, dataset, &run, trainer.backend().device())?;
+    let training = Training::new(trainer, settings, dataset, &tokens, &run, place);
+    // A run that cannot begin leaves no folder that looks like one.
+    let training = training.inspect_err(|_| if place.is_none() { run.discard() })?;
+    training.run()
 }
 
-fn announce(settings: &Settings, dataset: &Dataset, run: &RunFolder, gpt: &Gpt<Cpu>) {
+fn announce(settings: &Settings, dataset: &Dataset, run: &RunFolder, device: String) -> Result<()> {
     let config = &settings.config;
-    let plan = Plan::new(config, settings.batch, settings.context);
-    let info = dataset.info();
-    let tokens = dataset.tokens(Split::Train).map_or(0, |tokens| tokens.len() as u64);
+    let manifest = dataset.manifest();
+    let tokens = dataset.tokens(Split::Train)?.len();
     let source =
         settings.flags.data.as_ref().map_or("the embedded articles".to_owned(), |d| d.display().to_string());
-    let thousands = crate::progress::thousands;
-    eprintln!("data    {source}: {} training tokens, vocabulary {}", thousands(tokens), info.vocab_size);
-    eprintln!(
-        "model   {} layers, {} heads, {} channels, context {}: {} parameters",
+    let steps = match settings.eval_every {
+        0 => format!("{} steps without validation", thousands(settings.steps)),
+        _ => format!("{} steps", thousands(settings.steps)),
+    };
+    output::note(&format!(
+        "data    {source}: {} training tokens ({}), vocabulary {}\n\
+         model   {} layers, {} heads, {} channels, context {}: {} parameters\n\
+         step    {} tokens ({} × {} sequences of {}); {steps} on {device}\n\
+         run     {}",
+        thousands(tokens),
+        manifest.tokenizer,
+        thousands(manifest.vocab_size as u64),
         config.n_layer,
         config.n_head,
         config.n_embd,
         settings.context,
-        thousands(plan.parameters)
-    );
-    eprintln!(
-        "step    {} tokens ({} × {} sequences of {}); {} steps on {}",
+        thousands(Layout::new(config)?.parameters() as u64),
         thousands(settings.step_tokens()),
         settings.grad_accum,
         settings.batch,
         settings.context,
-        thousands(settings.steps),
-        gpt.device()
-    );
-    eprintln!("run     {}", run.path().display());
+        run.path().display()
+    ));
+    Ok(())
 }

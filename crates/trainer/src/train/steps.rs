@@ -1,85 +1,88 @@
 //! The loop of training steps, and everything that happens between them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
-use wikigpt_dataset::{Batches, Dataset, Order, Split};
-use wikigpt_gpt::{Gpt, Hyper, Micro};
-use wikigpt_ops::Ops;
+use anyhow::{Context, Result, bail};
+use wikigpt_dataset::{Batches, Dataset, Order, Tokens};
+use wikigpt_gpt::files::Checkpoints;
+use wikigpt_gpt::{Regularize, StepReport, Trainer};
+use wikigpt_ops::{AdamW, Ops, Update};
 
-use super::save;
+use super::save::{self, Place};
 use super::validate::Validation;
 use crate::flags::OrderName;
 use crate::metrics::{self, Line, Metrics};
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::run_folder::RunFolder;
 use crate::settings::Settings;
+use crate::signals;
 use crate::tensorboard::EventWriter;
-use crate::{checkpoint, signals};
 
-/// How far training has come.
-#[derive(Clone, Debug, Default)]
-pub struct Position {
-    /// Steps done.
-    pub step: u64,
-    /// Micro-batches taken from the data.
-    pub micro_batches: u64,
-    /// Tokens trained on.
-    pub tokens: u64,
-}
+/// Steps in a row that may be skipped because their gradients are not finite: one batch may be to blame for one, but
+/// parameters that have left the numbers behind do not come back.
+const MOST_SKIPPED: u64 = 10;
 
 /// A run under way.
 pub struct Training<'a, O: Ops> {
-    gpt: Gpt<O>,
+    trainer: Trainer<O>,
     settings: &'a Settings,
     dataset: &'a Dataset,
     run: &'a RunFolder,
-    batches: Batches<'a>,
+    checkpoints: Checkpoints,
+    batches: Batches,
     /// A micro-batch's tokens (B,T).
     inputs: Vec<u32>,
     /// Each the token after the input's (B,T).
     targets: Vec<u32>,
-    validation: Option<Validation<'a>>,
+    validation: Option<Validation>,
     metrics: Metrics,
     events: EventWriter,
     progress: Progress,
-    position: Position,
+    place: Place,
     /// The step whose checkpoint is on disk.
     saved: Option<u64>,
     /// The step that this process began with.
     first: u64,
+    /// Steps skipped in a row up to now.
+    skipped: u64,
 }
 
 impl<'a, O: Ops> Training<'a, O> {
-    /// Opens the run's logs at `position`; `saved` is the step whose checkpoint it was loaded from.
+    /// Opens the run's logs; `place` is that of the checkpoint that the trainer holds, or none for a new run.
     pub fn new(
-        gpt: Gpt<O>,
+        trainer: Trainer<O>,
         settings: &'a Settings,
         dataset: &'a Dataset,
+        tokens: &Tokens,
         run: &'a RunFolder,
-        position: Position,
-        saved: Option<u64>,
+        place: Option<Place>,
     ) -> Result<Self> {
         let order = match settings.order {
             OrderName::Sequential => Order::Sequential,
-            OrderName::Shuffled => Order::Shuffled { seed: settings.seed },
+            OrderName::Shuffled => Order::Shuffled,
         };
-        let tokens = dataset.tokens(Split::Train)?;
+        let saved = place.map(|place| place.step);
+        let place = place.unwrap_or_default();
+        let mut batches = Batches::new(tokens, settings.batch, settings.context, order, settings.seed, 0, 1)?;
+        batches.seek(place.position)?;
         Ok(Training {
-            batches: Batches::new(tokens, settings.batch, settings.context, order, 0, 1)?,
+            batches,
             inputs: vec![0; settings.micro_tokens()],
             targets: vec![0; settings.micro_tokens()],
             validation: Validation::new(settings, dataset)?,
-            metrics: Metrics::from_step(run.path(), position.step)?,
+            metrics: Metrics::from_step(run.path(), place.step)?,
             events: EventWriter::create(run.path())?,
-            progress: Progress::new(position.step, settings.steps, settings.log_every),
-            first: position.step,
-            gpt,
+            progress: Progress::new(place.step, settings.steps, settings.log_every),
+            first: place.step,
+            checkpoints: Checkpoints::of(run.path()),
+            skipped: 0,
+            trainer,
             settings,
             dataset,
             run,
-            position,
+            place,
             saved,
         })
     }
@@ -89,7 +92,7 @@ impl<'a, O: Ops> Training<'a, O> {
         signals::catch()?;
         let begun = Instant::now();
         let mut last_loss = None;
-        while self.position.step < self.settings.steps && !signals::stop_requested() {
+        while self.place.step < self.settings.steps && !signals::stop_requested() {
             self.between_steps()?;
             if signals::stop_requested() {
                 break;
@@ -99,17 +102,17 @@ impl<'a, O: Ops> Training<'a, O> {
         // Before the last validation: what was trained is kept, whatever happens then.
         let checkpoint = self.save()?;
         self.events.flush()?;
-        if self.position.step < self.settings.steps {
+        if self.place.step < self.settings.steps {
             self.progress.say(&format!(
                 "stopped after {} of {} steps; to go on: wikigpt train --resume {}",
-                self.position.step,
+                self.place.step,
                 self.settings.steps,
                 self.run.path().display()
             ));
             return Ok(());
         }
         self.validate()?;
-        checkpoint::remove_old(&self.run.checkpoints(), self.settings.keep)?;
+        self.prune()?;
         if self.settings.sample_every > 0 {
             self.sample()?;
         }
@@ -118,11 +121,13 @@ impl<'a, O: Ops> Training<'a, O> {
         Ok(())
     }
 
-    /// What is due before the next step. A checkpoint comes before the validation of its step.
+    /// What is due before the next step. A checkpoint comes before the validation of its step, so that a run that goes
+    /// on from it writes the same lines.
     fn between_steps(&mut self) -> Result<()> {
-        let step = self.position.step;
+        let step = self.place.step;
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(self.settings.checkpoint_every) && step > self.first {
+        // While steps are skipped the parameters do not change, and may be what is wrong.
+        if due(self.settings.checkpoint_every) && step > self.first && self.skipped == 0 {
             self.save()?;
         }
         if due(self.settings.eval_every) {
@@ -138,86 +143,106 @@ impl<'a, O: Ops> Training<'a, O> {
     fn step(&mut self) -> Result<f64> {
         let begun = Instant::now();
         let settings = self.settings;
-        let step = self.position.step;
-        let mut loss = 0.0;
+        let step = self.place.step;
         for index in 0..settings.grad_accum {
-            self.batches.fill(self.position.micro_batches, &mut self.inputs, &mut self.targets)?;
-            // Every micro-batch has a number of its own, so dropout differs and resuming repeats it.
-            let seed = mix(settings.seed, self.position.micro_batches);
-            let micro = Micro { index, count: settings.grad_accum, seed };
-            loss += f64::from(self.gpt.accumulate(&self.inputs, &self.targets, micro)?);
-            self.position.micro_batches += 1;
-        }
-        loss /= settings.grad_accum as f64;
-        self.check_finite("loss", loss)?;
-        if self.saved == Some(step) {
-            // Only now is the newest checkpoint known to be good.
-            checkpoint::remove_old(&self.run.checkpoints(), self.settings.keep)?;
+            self.batches.next(&mut self.inputs, &mut self.targets);
+            // Every micro-batch has a seed of its own, so masks differ, and resuming repeats them.
+            let seed = mix(settings.seed, self.place.micro_batches);
+            let regularize = Regularize { dropout: settings.dropout as f32, seed };
+            let scale = 1.0 / settings.step_tokens() as f32;
+            let update = if index == 0 { Update::Set } else { Update::Add };
+            self.trainer.accumulate(&self.inputs, &self.targets, scale, regularize, update)?;
+            self.place.micro_batches += 1;
         }
         let lr = settings.schedule.at(step);
-        let grad_norm = f64::from(self.gpt.update(&Hyper {
+        let report = self.trainer.step(AdamW {
             lr: lr as f32,
             beta1: settings.beta1 as f32,
             beta2: settings.beta2 as f32,
             eps: 1e-8,
             weight_decay: settings.weight_decay as f32,
+            step: self.place.updates + 1,
             clip: (settings.grad_clip > 0.0).then_some(settings.grad_clip as f32),
-        })?);
-        self.check_finite("gradient norm", grad_norm)?;
+        })?;
         let seconds = begun.elapsed().as_secs_f64();
         let tokens = settings.step_tokens();
-        let line = metrics::Train {
+        self.place.position = self.batches.position();
+        self.place.step += 1;
+        self.place.tokens += tokens;
+        self.log(&metrics::Train {
             step,
-            loss,
+            loss: report.loss,
             lr,
-            grad_norm,
+            grad_norm: report.grad_norm,
             tokens,
             step_ms: seconds * 1e3,
             tokens_per_second: tokens as f64 / seconds,
             mfu: None,
+        })?;
+        self.judge(step, report)?;
+        Ok(report.loss)
+    }
+
+    /// After a good step the checkpoint before it is known to be good; too many bad ones end the run.
+    fn judge(&mut self, step: u64, report: StepReport) -> Result<()> {
+        if !report.skipped {
+            self.place.updates += 1;
+            self.skipped = 0;
+            if self.saved == Some(step) {
+                self.prune()?;
+            }
+            return Ok(());
+        }
+        self.skipped += 1;
+        let (loss, norm) = (report.loss, report.grad_norm);
+        self.progress.say(&format!(
+            "warning: step {step} was skipped, because its gradient is not finite (loss {loss}, norm {norm})"
+        ));
+        if self.skipped < MOST_SKIPPED {
+            return Ok(());
+        }
+        let bad = step + 1 - self.skipped;
+        if self.saved == Some(bad) && bad > self.first {
+            self.set_aside(bad)?;
+        }
+        let good = match self.checkpoints.list()?.last() {
+            Some((_, path)) => format!("the last good checkpoint is {}", path.display()),
+            None => "there is no checkpoint yet".to_owned(),
         };
-        self.position.step += 1;
-        self.position.tokens += tokens;
-        self.log(&line)?;
-        Ok(loss)
+        bail!("{MOST_SKIPPED} steps in a row have had a gradient that is not finite: try a smaller --lr; {good}")
+    }
+
+    /// Takes its name from a checkpoint whose parameters are of no use, so that it is not the one to go on from.
+    fn set_aside(&self, step: u64) -> Result<()> {
+        let path = self.checkpoints.path(step);
+        let aside = path.with_extension("diverged");
+        let renamed = match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => fs::rename(&path, &aside),
+        };
+        renamed.with_context(|| format!("cannot rename {}", path.display()))
     }
 
     fn log(&mut self, line: &metrics::Train) -> Result<()> {
         self.metrics.write(&Line::Train(line.clone()))?;
         let scalars = [
             ("train/loss", line.loss),
-            ("train/grad_norm", line.grad_norm),
-            ("train/tok_per_sec", line.tokens_per_second),
-            ("train/step_ms", line.step_ms),
             ("lr", line.lr),
+            ("grad_norm", line.grad_norm),
+            ("tokens_per_second", line.tokens_per_second),
         ];
-        self.events.scalars(line.step, &scalars)?;
+        self.events.scalars(line.step, scalars.iter().filter(|(_, value)| value.is_finite()))?;
         self.progress.step(line);
         Ok(())
     }
 
-    /// A run that has left the numbers behind is stopped, and a checkpoint of its last state set aside.
-    fn check_finite(&self, what: &str, value: f64) -> Result<()> {
-        if value.is_finite() {
-            return Ok(());
-        }
-        let (step, checkpoints) = (self.position.step, self.run.checkpoints());
-        if step > self.first {
-            checkpoint::set_aside_from(&checkpoints, step)?;
-        }
-        let good = match checkpoint::list(&checkpoints)?.last() {
-            Some((_, path)) => format!("the last good checkpoint is {}", path.display()),
-            None => "there is no checkpoint yet".to_owned(),
-        };
-        bail!("the {what} of step {step} is not finite ({value}): try a smaller --lr; {good}")
-    }
-
     fn validate(&mut self) -> Result<()> {
         let Some(validation) = &mut self.validation else { return Ok(()) };
-        let Some(line) = validation.run(&mut self.gpt, self.position.step)? else { return Ok(()) };
-        self.check_finite("validation loss", line.loss)?;
+        let Some(line) = validation.run(&mut self.trainer, self.place.step)? else { return Ok(()) };
         self.metrics.write(&Line::Valid(line.clone()))?;
-        self.events.scalars(line.step, &[("val/loss", line.loss)])?;
+        if line.loss.is_finite() {
+            self.events.scalars(line.step, &[("val/loss", line.loss)])?;
+        }
         self.events.flush()?;
         self.progress.valid(&line);
         Ok(())
@@ -225,43 +250,49 @@ impl<'a, O: Ops> Training<'a, O> {
 
     /// Saves unless this step's checkpoint is there already; where it is.
     fn save(&mut self) -> Result<PathBuf> {
-        let step = self.position.step;
+        let step = self.place.step;
         if self.saved != Some(step) {
-            save::save(&mut self.gpt, &self.run.checkpoints(), &self.position, self.dataset)?;
+            save::save(&mut self.trainer, &self.checkpoints, &self.place, self.dataset.tokenizer())?;
             self.saved = Some(step);
         }
-        Ok(self.checkpoint_name(step))
+        Ok(self.checkpoints.path(step))
     }
 
-    fn checkpoint_name(&self, step: u64) -> PathBuf {
-        checkpoint::path(&self.run.checkpoints(), step)
+    /// Removes the checkpoints that are not to be kept.
+    fn prune(&self) -> Result<()> {
+        if self.settings.keep > 0 && self.skipped == 0 {
+            self.checkpoints.prune(self.settings.keep)?;
+        }
+        Ok(())
     }
 
     fn sample(&mut self) -> Result<()> {
-        let text = super::sample::sample(&mut self.gpt, self.dataset, self.settings)?;
-        self.progress.say(&format!("--- sample after {} steps\n{text}\n---", self.position.step));
+        let text = super::sample::sample(&mut self.trainer, self.dataset.tokenizer(), self.settings)?;
+        self.progress.say(&format!("--- sample after {} steps\n{text}\n---", self.place.step));
         Ok(())
     }
 
     /// Where the run is and what to try next.
     fn farewell(&self, checkpoint: &Path, begun: Instant, last_loss: Option<f64>) {
         let run = self.run.path().display();
-        let time = crate::progress::duration(begun.elapsed().as_secs_f64());
+        let time = progress::duration(begun.elapsed().as_secs_f64());
         let loss = last_loss.map(|loss| format!(", loss {loss:.4}")).unwrap_or_default();
-        let mut text = format!("done: step {} in {time}{loss}\n", self.position.step);
+        let mut text = format!("done: step {} in {time}{loss}\n", self.place.step);
         text += &format!("the run is in {run}, its model in {}\n", checkpoint.display());
         text += "next:\n";
         text += &format!("  wikigpt generate {run} --prompt \"The river\"\n");
-        if self.settings.flags.data.is_none() {
-            text += "  wikigpt prepare wikitext-2 --tokenizer gpt2 --out data/wikitext-2      (real text: 4.7 MB to download)\n";
-            text += "  wikigpt train --data data/wikitext-2\n";
-        } else {
-            text += &format!(
-                "  wikigpt train --resume {run} --steps {}\n",
-                self.settings.steps.saturating_mul(2)
-            );
+        match &self.settings.flags.data {
+            None => {
+                text += "  wikigpt prepare wikitext-2 --tokenizer gpt2 --out data/wikitext-2      (real text: 4.7 MB to download)\n";
+                text += "  wikigpt train --data data/wikitext-2 --out runs/wikitext-2\n";
+            }
+            Some(data) => {
+                let steps = self.settings.steps.saturating_mul(2);
+                text += &format!("  wikigpt eval {run} --data {}\n", data.display());
+                text += &format!("  wikigpt train --resume {run} --steps {steps}\n");
+            }
         }
-        text += "  wikigpt plan --preset gpt2                                              (what a larger model takes)";
+        text += "  wikigpt plan --preset gpt2                                              (what a larger model takes: a GPU)";
         self.progress.say(&text);
     }
 }

@@ -1,33 +1,31 @@
 //! Validation during training: the first batches of the validation split, in order.
 
 use anyhow::Result;
-use wikigpt_dataset::{Batches, Dataset, Order, Split};
-use wikigpt_gpt::Gpt;
+use wikigpt_dataset::{Batches, Dataset, Order, Position, Split};
+use wikigpt_gpt::Trainer;
 use wikigpt_ops::Ops;
 
-use crate::metrics;
 use crate::settings::Settings;
-use crate::signals;
+use crate::{metrics, signals};
 
 /// Evaluates a model on the validation split.
-pub struct Validation<'a> {
-    batches: Batches<'a>,
+pub struct Validation {
+    batches: Batches,
     count: u64,
     inputs: Vec<u32>,
     targets: Vec<u32>,
 }
 
-impl<'a> Validation<'a> {
+impl Validation {
     /// Prepares it, or nothing if settings ask for none.
-    pub fn new(settings: &Settings, dataset: &'a Dataset) -> Result<Option<Self>> {
+    pub fn new(settings: &Settings, dataset: &Dataset) -> Result<Option<Self>> {
         if settings.eval_every == 0 {
             return Ok(None);
         }
         let tokens = dataset.tokens(Split::Valid)?;
-        let batches = Batches::new(tokens, settings.batch, settings.context, Order::Sequential, 0, 1)?;
         let buffer = vec![0; settings.micro_tokens()];
         Ok(Some(Validation {
-            batches,
+            batches: Batches::new(&tokens, settings.batch, settings.context, Order::Sequential, 0, 0, 1)?,
             count: settings.eval_batches,
             inputs: buffer.clone(),
             targets: buffer,
@@ -35,17 +33,17 @@ impl<'a> Validation<'a> {
     }
 
     /// The mean loss before step `step`; nothing if a signal came meanwhile.
-    pub fn run<O: Ops>(&mut self, gpt: &mut Gpt<O>, step: u64) -> Result<Option<metrics::Valid>> {
-        let (mut sum, mut tokens) = (0.0, 0);
-        for index in 0..self.count {
+    pub fn run<O: Ops>(&mut self, trainer: &mut Trainer<O>, step: u64) -> Result<Option<metrics::Valid>> {
+        self.batches.seek(Position::default())?;
+        let mut sum = 0.0;
+        for _ in 0..self.count {
             if signals::stop_requested() {
                 return Ok(None);
             }
-            self.batches.fill(index, &mut self.inputs, &mut self.targets)?;
-            sum +=
-                gpt.evaluate(&self.inputs, &self.targets)?.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-            tokens += self.targets.len() as u64;
+            self.batches.next(&mut self.inputs, &mut self.targets);
+            sum += trainer.forward(&self.inputs, &self.targets)?;
         }
-        Ok(Some(metrics::Valid { step, loss: sum / tokens as f64, tokens }))
+        let tokens = self.count * self.targets.len() as u64;
+        Ok(Some(metrics::Valid { step, loss: sum / self.count as f64, tokens }))
     }
 }

@@ -1,12 +1,9 @@
 //! The reference run of Hugging Face's GPT-2 in PyTorch, followed through the command line alone.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{data_or_skip, losses, ok};
-use serde_json::Value;
+use crate::common::{data_or_skip, json, losses, ok_line, path};
 
 #[test]
 fn the_command_line_follows_the_reference_curve() {
@@ -17,18 +14,16 @@ fn the_command_line_follows_the_reference_curve() {
         println!("skipped: {test}: no {}", reference.display());
         return;
     };
-    let curve: Value = serde_json::from_str(&curve).unwrap();
+    let curve = json(&curve);
     let top = tempfile::tempdir().unwrap();
-    let at = |name: &str| top.path().join(name).to_str().unwrap().to_owned();
+    let at = |name: &str| path(&top.path().join(name)).to_owned();
     let archive = data.join("wikitext-2/wikitext-2-v1.zip");
     let (tokens, run) = (at("data"), at("run"));
-    let archive = archive.to_str().unwrap();
-    ok(["prepare", "wikitext-2", "--archive", archive, "--tokenizer", "bytes", "--out", &tokens]);
+    ok_line("prepare wikitext-2 --tokenizer bytes", &["--archive", path(&archive), "--out", &tokens]);
     let train = "train --batch 8 --steps 60 --lr 1e-3 --min-lr 1e-4 --warmup 10 --schedule cosine --weight-decay 0.1 \
                  --beta1 0.9 --beta2 0.95 --grad-clip 1 --order sequential --eval-every 20 --eval-batches 10 \
                  --sample-every 0";
-    let places = ["--init", reference.to_str().unwrap(), "--data", &tokens, "--out", &run];
-    ok(train.split_whitespace().chain(places));
+    ok_line(train, &["--init", path(&reference), "--data", &tokens, "--out", &run]);
 
     let trained = losses(Path::new(&run), "train");
     let expected = curve["train_loss"].as_array().unwrap();

@@ -1,0 +1,9 @@
+//! The binary `wikigpt` as a user runs it.
+
+mod bad_input;
+mod commands;
+mod common;
+mod evaluation;
+mod faults;
+mod parity;
+mod resume;

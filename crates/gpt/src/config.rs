@@ -93,7 +93,7 @@ impl Config {
             ("the number of channels", self.n_embd),
         ];
         for (name, size) in dimensions {
-            // The position u32::MAX is IGNORE; and no dimension of a real model comes near it.
+            // The token u32::MAX is IGNORE; no dimension of a real model comes near it.
             if size == 0 || size >= u32::MAX as usize {
                 return Err(Error::Config(format!("{name} must be between 1 and 4294967294, got {size}")));
             }

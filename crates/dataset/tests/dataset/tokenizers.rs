@@ -83,8 +83,10 @@ fn long_runs_are_encoded_as_tiktoken_does_or_would() {
         let ids = tokenizer.encode(&text).unwrap();
         assert_eq!((ids.len(), sha256(&ids).as_str()), (count, digest), "{}…", &text[..3]);
     }
+    let long = format!("x{}y", " ".repeat(1_200_000));
+    assert_eq!(tokenizer.decode(&tokenizer.encode(&long).unwrap()), long.as_bytes());
     for run in [" ", "\n", "\u{3000}", "= ", "é"] {
-        round_trips(&format!("x{}y", run.repeat(1_500_000)));
+        round_trips(&format!("x{}y", run.repeat(50_000)));
     }
 }
 

@@ -209,7 +209,7 @@ fn wikitext(archive: &Archive, prepare: &Prepare, progress: &mut dyn Progress) -
         }
         differences.extend(archive.check_text(split, &whole).err());
         let mut text = Text::default();
-        text.push_file(&whole);
+        text.push_file(whole);
         texts.push((split, text));
     }
     if prepare.archive.is_some() {
@@ -268,7 +268,7 @@ fn text_files(files: &[PathBuf], valid_fraction: f64) -> Result<Corpus> {
         if text.is_empty() {
             return Err(Error::file(path, "the file is empty: there is no text in it"));
         }
-        whole.push_file(&text);
+        whole.push_file(text);
     }
     if files.is_empty() {
         return Err(Error::argument("no text files were named"));

@@ -31,6 +31,8 @@ fn round_trips(text: &str) {
     }
 }
 
+/// The fixture is what tools/checks/tiktoken_ids.py made of the texts of tools/checks/hostile.py; texts over 2,000
+/// characters are left to the next test, and the random ones are cut to 500.
 #[test]
 fn gpt2_ids_of_hostile_texts_are_those_of_tiktoken() {
     let tokenizer = build("gpt2");

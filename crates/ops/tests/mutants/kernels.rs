@@ -887,7 +887,7 @@ impl<F: Float> Kernels for Mutant<F> {
     }
 
     fn sum(&mut self, inp: &[F]) -> F {
-        let total: F = inp.iter().copied().sum();
+        let total = adamw::sum(inp);
         match self.fault("sum") {
             "last element skipped" => total - inp[inp.len() - 1],
             "of absolute values" => inp.iter().map(|x| x.abs()).sum(),

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::{
-    TINY, assert_fails, checkpoint, json, losses, metrics, ok, ok_line, path, prepare, run, text, train_tiny, tree,
-    wikigpt,
+    TINY, assert_fails, checkpoint, json, losses, metrics, ok, ok_line, path, prepare, run, text, train_tiny,
+    tree, wikigpt,
 };
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -252,7 +252,10 @@ fn gradients_that_stay_beyond_numbers_stop_the_run_and_keep_the_checkpoint() {
         assert_fails(&output, 1, &["10 steps in a row", "not finite", "step-00000005"], checkpoints);
         assert!(text(&output.stderr).contains("skipped"));
         assert!(checkpoint(&folder, 5).is_dir());
-        let skipped = metrics(&folder).iter().filter(|line| line["grad_norm"].is_null() && line["kind"] == "train").count();
+        let skipped = metrics(&folder)
+            .iter()
+            .filter(|line| line["grad_norm"].is_null() && line["kind"] == "train")
+            .count();
         assert_eq!(skipped, 10);
         ok(["generate", path(&folder), "--max-new-tokens", "3"]);
     }

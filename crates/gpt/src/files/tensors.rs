@@ -19,6 +19,11 @@ const CHUNK: usize = 1 << 16;
 /// Rows and columns of a tile of a transposition: two tiles of f32 fit a first-level cache.
 const TILE: usize = 32;
 
+/// Whether a tensor is the bias of a layer.
+pub(super) fn is_bias(name: &str) -> bool {
+    name.ends_with(".bias")
+}
+
 /// Whether Hugging Face stores a tensor as (in,out).
 fn is_conv1d(name: &str) -> bool {
     name.ends_with(".weight") && (name.contains(".attn.c_") || name.contains(".mlp.c_"))
@@ -79,7 +84,7 @@ pub(super) fn with_zero_biases<'a>(
 /// The biases that a model of this shape has or would have.
 pub(super) fn biases(config: &Config) -> Result<Vec<Tensor>> {
     let layout = Layout::new(&Config { bias: true, ..config.clone() })?;
-    Ok(layout.tensors.into_iter().filter(|tensor| tensor.name.ends_with(".bias")).collect())
+    Ok(layout.tensors.into_iter().filter(|tensor| is_bias(&tensor.name)).collect())
 }
 
 /// `transformer.` goes before all names but the head's.
@@ -213,6 +218,27 @@ impl<'a> Named<'a> {
         self.views.len()
     }
 
+    /// Checks every tensor, but that biases may be missing: transformers makes them 0, and so do we; the warning says which.
+    pub fn check_all<'t>(&self, tensors: impl IntoIterator<Item = &'t Tensor>) -> Result<Option<String>> {
+        let mut missing = Vec::new();
+        for tensor in tensors {
+            if is_bias(&tensor.name) && self.get(&tensor.name).is_none() {
+                missing.push(tensor.name.as_str());
+            } else {
+                self.check(tensor)?;
+            }
+        }
+        let path = self.archive.path.display();
+        Ok(match missing[..] {
+            [] => None,
+            [one] => Some(format!("{path}: {one} is missing and taken to be 0")),
+            [first, ..] => Some(format!(
+                "{path}: {} biases are missing and taken to be 0, {first} the first of them",
+                missing.len()
+            )),
+        })
+    }
+
     /// Refuses a missing tensor, and one of another shape or of a type that is no float.
     pub fn check(&self, tensor: &Tensor) -> Result {
         let (name, prefix) = (&tensor.name, self.prefix);
@@ -222,8 +248,7 @@ impl<'a> Named<'a> {
         let expected = stored_shape(tensor);
         if view.shape != expected {
             let found = view.shape;
-            let message =
-                format!("{prefix}{name} has the shape {found:?}; the model asks for {expected:?}");
+            let message = format!("{prefix}{name} has the shape {found:?}; the model asks for {expected:?}");
             return Err(file(view.path, message));
         }
         if !is_float(view.dtype) {
@@ -282,9 +307,9 @@ impl<'a> Named<'a> {
         })
     }
 
-    /// Whether a checked tensor is 0 throughout.
+    /// Whether a checked tensor is 0 throughout, or not there.
     pub fn is_zero(&self, name: &str) -> bool {
-        let view = self.get(name).expect("checked before");
+        let Some(view) = self.get(name) else { return true };
         let mut values = vec![0.0; view.shape.iter().product()];
         decode(view.dtype, view.bytes, &mut values);
         values.iter().all(|value| *value == 0.0)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use wikigpt_gpt::files::{Extras, ModelKind, describe, load_model, model_path, save_model};
+use wikigpt_gpt::files::{Extras, ModelKind, describe, load_model, load_weights, model_path, save_model};
 use wikigpt_gpt::{Config, Layout};
 
 use crate::foreign::{Tensors, config_json, params, serialize, small, tensors, value, write};
@@ -134,10 +134,35 @@ fn shards_are_read_and_must_agree_with_their_index() {
     assert!(refusal(folder.path()).contains("model-00002-of-00003.safetensors: No such file"));
 }
 
+/// As transformers reads such a file.
+#[test]
+fn missing_biases_are_zero_and_said() {
+    let folder = tempdir().unwrap();
+    let config = small();
+    let mut held = tensors(&config, "transformer.", Dtype::F32);
+    let mut expected = params(&config);
+    let layout = Layout::new(&config).unwrap();
+    let mut remove = |name: &str| {
+        assert!(held.remove(&format!("transformer.{name}")).is_some());
+        write(folder.path(), &config_json(&config), &held);
+        expected[layout.tensors.iter().find(|tensor| tensor.name == name).unwrap().live()].fill(0.0);
+        let model = load_model(folder.path()).unwrap();
+        assert_eq!(model.params, expected);
+        assert!(model.config.bias);
+        let alone = load_weights(&folder.path().join("model.safetensors"), &config).unwrap();
+        assert_eq!(alone, (model.params, Some(model.warnings[0].clone())));
+        model.warnings
+    };
+    let warnings = remove("h.1.attn.c_attn.bias");
+    assert!(warnings[0].ends_with("h.1.attn.c_attn.bias is missing and taken to be 0"), "{warnings:?}");
+    let warnings = remove("h.0.ln_2.bias");
+    assert!(warnings[0].contains("2 biases are missing"), "{warnings:?}");
+}
+
 #[test]
 fn every_wrong_tensor_is_named() {
-    let message = refused(|_, tensors| _ = tensors.remove("transformer.h.1.ln_2.bias"));
-    assert!(message.contains("h.1.ln_2.bias is missing"), "{message}");
+    let message = refused(|_, tensors| _ = tensors.remove("transformer.h.1.ln_2.weight"));
+    assert!(message.contains("h.1.ln_2.weight is missing"), "{message}");
 
     let message =
         refused(|_, tensors| _ = tensors.insert("score.weight".into(), (Dtype::F32, vec![1], vec![0; 4])));

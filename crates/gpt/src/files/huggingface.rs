@@ -31,8 +31,8 @@ pub struct Model {
 /// Loads MODEL: a run folder, a checkpoint, a Hugging Face folder, or a `.safetensors` file beside a `config.json`.
 ///
 /// Weights may be f32, f16 or bf16, in one file or in shards, with names with or without `transformer.`. A missing
-/// `lm_head.weight`, or one that equals `wte.weight`, is a tied head. A missing bias is 0, as transformers has it; a
-/// warning says so.
+/// `lm_head.weight`, or one that equals `wte.weight`, is a tied head. Where the biases of `c_attn` are missing from all
+/// layers they are 0, and a warning says so.
 ///
 /// # Errors
 /// [`Error::Io`] when a file cannot be read; [`Error::File`] when it is damaged, is no GPT-2 that can be computed
@@ -47,7 +47,7 @@ pub fn load_model(path: &Path) -> Result<Model> {
 }
 
 /// Loads the parameters of a model of known shape, flat, from a `.safetensors` file that has no `config.json`; and a
-/// warning, if biases are missing.
+/// warning, if the biases of `c_attn` are missing from all layers.
 ///
 /// # Errors
 /// As [`load_model`]: the tensors must be those of `config`, but a tied model's head may be there once more.
@@ -59,7 +59,7 @@ pub fn load_weights(path: &Path, config: &Config) -> Result<(Vec<f32>, Option<St
         return Err(file(path, message));
     }
     let layout = Layout::new(config)?;
-    let warning = named.check_all(&layout.tensors)?;
+    let warning = named.check_all(layout.tensors.iter())?;
     let head = |name: &str| config.tied && name == "lm_head.weight" && named.equal(name, "wte.weight");
     named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name) || head(name))?;
     Ok((read_flat(&named, &layout)?, warning))
@@ -69,7 +69,7 @@ pub fn load_weights(path: &Path, config: &Config) -> Result<(Vec<f32>, Option<St
 pub(super) struct Weights {
     /// The shape, as the tensors settle it.
     pub config: Config,
-    /// Says which biases are missing, if any.
+    /// Says that biases are missing, if any are.
     pub warning: Option<String>,
     layout: Layout,
     archive: Archive,

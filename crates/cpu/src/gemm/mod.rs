@@ -180,10 +180,10 @@ impl CpuKernels {
                             // tile is mr by `cols` elements inside `c` and `plus`; nobody else uses these elements of `c`.
                             unsafe {
                                 if packs {
-                                    micro.packed[mr - 1](depth, left[i * depth..].as_ptr(), 1, MR, b, &tile);
+                                    micro.transposed[mr - 1](depth, left[i * depth..].as_ptr(), MR, b, &tile);
                                 } else {
                                     let a = a.from(row + i, k);
-                                    micro.kernels[mr - 1](depth, a.data.as_ptr(), a.rs, a.cs, b, &tile);
+                                    micro.kernels[mr - 1](depth, a.data.as_ptr(), a.rs, b, &tile);
                                 }
                             }
                         }

@@ -150,6 +150,11 @@ macro_rules! x86 {
                 tile: &Tile,
             ) {
                 let mut sums = [[$zero(); 2]; ROWS];
+                // The sums' destination comes from a far cache; it is asked for now, to be there when they are done.
+                for i in 0..ROWS {
+                    let add = if tile.add.is_null() { tile.c.cast_const() } else { tile.add };
+                    _mm_prefetch::<_MM_HINT_T0>(add.wrapping_add(i * tile.add_rs).cast());
+                }
                 // A pointer for each row, or else one that moves on: either way the loop has no address to work out.
                 let starts: [*const f32; ROWS] =
                     std::array::from_fn(|i| a.wrapping_add(if TRANSPOSED { i } else { i * stride }));

@@ -25,14 +25,16 @@ use crate::CpuKernels;
 use crate::gelu;
 use crate::threads::Parts;
 
-/// Depth of a block.
-const DEPTH: usize = 384;
-/// Most rows of a block of the left operand.
+/// Depth of a block. Deep blocks read and write the output less often, which matters more than that a panel of the right
+/// operand (768·16 elements, 48 KiB) comes from the second-level cache.
+const DEPTH: usize = 768;
+/// Most rows of a block of the left operand: 96·768 elements are 288 KiB. A multiple of every MR.
 const ROWS: usize = 96;
-/// Columns of a block of the right operand: 3072·384 elements are 4.5 MiB.
-const COLUMNS: usize = 3072;
-/// Columns between two calls of the epilogue: ROWS·64 elements are 24 KiB.
-const EPILOGUE_COLUMNS: usize = 64;
+/// Columns of a block of the right operand: 384·768 elements are 1.2 MiB. Wider blocks would spare a packed left operand
+/// some packing, but the right one would come from farther away.
+const COLUMNS: usize = 384;
+/// Columns between two calls of the epilogue: ROWS·128 elements are 48 KiB.
+const EPILOGUE_COLUMNS: usize = 128;
 
 /// c (set or added) a·b + `plus`, then the epilogue. `c` is row-major (M,N), `a` (M,K), `b` (K,N).
 pub struct Product<'a> {

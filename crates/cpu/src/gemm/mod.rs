@@ -141,21 +141,11 @@ impl CpuKernels {
                     let mut scratch = workers.of(worker);
                     let left = scratch.get(if packs { left_len } else { 0 });
                     if packs {
-                        for i in (0..rows).step_by(MR) {
-                            let mr = MR.min(rows - i);
-                            let sums = sums.filter(|_| column == 0 && column_block == 0).map(|sums| {
-                                // SAFETY: rows' sums are taken by the one task of a row block that has its first columns.
-                                unsafe { sums.part(row + i, mr) }
-                            });
-                            pack::left(
-                                &mut left[i * depth..][..MR * depth],
-                                a.from(row + i, k),
-                                mr,
-                                depth,
-                                MR,
-                                sums,
-                            );
-                        }
+                        let sums = sums.filter(|_| column == 0 && column_block == 0).map(|sums| {
+                            // SAFETY: rows' sums are taken by the one task of a row block that has its first columns.
+                            unsafe { sums.part(row, rows) }
+                        });
+                        pack::left(left, a.from(row, k), rows, depth, MR, sums);
                     }
                     let panel_range =
                         column_block * panels_per_block..panels.min((column_block + 1) * panels_per_block);

@@ -121,17 +121,17 @@ fn transpose(a: &[f32; 4], b: &[f32; 4], c: &[f32; 4], d: &[f32; 4]) -> [[f32; 4
     [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
 }
 
-/// Packs `rows` ≤ `MR` rows of `depth` columns of a left operand: `out[k·MR + i]`; missing rows are left as they are. With
-/// `sums`, adds each row's sum to the element of its row.
+/// Packs `rows` rows of `depth` columns of a left operand in panels of `MR` rows, a panel `out[k·MR + i]`; missing rows of the
+/// last panel are left as they are. With `sums`, adds each row's sum to the element of its row.
 pub fn left(out: &mut [f32], a: Matrix, rows: usize, depth: usize, MR: usize, sums: Option<&mut [f32]>) {
     match MR {
-        4 => left_panel::<4>(out, a, rows, depth, sums),
-        6 => left_panel::<6>(out, a, rows, depth, sums),
-        _ => left_panel::<12>(out, a, rows, depth, sums),
+        4 => left_panels::<4>(out, a, rows, depth, sums),
+        6 => left_panels::<6>(out, a, rows, depth, sums),
+        _ => left_panels::<12>(out, a, rows, depth, sums),
     }
 }
 
-fn left_panel<const MR: usize>(
+fn left_panels<const MR: usize>(
     out: &mut [f32],
     a: Matrix,
     rows: usize,
@@ -139,28 +139,35 @@ fn left_panel<const MR: usize>(
     sums: Option<&mut [f32]>,
 ) {
     let (out, _) = out.as_chunks_mut::<MR>();
-    let out = &mut out[..depth];
-    if rows == MR && a.rs == 1 {
-        for (k, out) in out.iter_mut().enumerate() {
-            out.copy_from_slice(&a.data[k * a.cs..][..MR]);
-        }
-    } else {
-        for i in 0..rows {
-            for (k, out) in out.iter_mut().enumerate() {
-                out[i] = a.data[i * a.rs + k * a.cs];
+    let whole = if a.rs == 1 { rows / MR } else { 0 };
+    // Two panels at a time: one alone would use a small part of each line that it touches; more of them are written to at
+    // addresses that fall on the same few sets of the cache.
+    for start in (0..whole).step_by(2) {
+        let panels = 2.min(whole - start);
+        for k in 0..depth {
+            let (row, _) = a.data[k * a.cs + start * MR..][..panels * MR].as_chunks::<MR>();
+            for (panel, row) in row.iter().enumerate() {
+                out[(start + panel) * depth + k] = *row;
             }
         }
     }
-    if let Some(sums) = sums {
-        // A pass of its own, over a panel that is in the first-level cache.
-        let mut totals = [0.0; MR];
-        for row in out {
-            for (total, x) in totals.iter_mut().zip(row) {
-                *total += *x;
-            }
+    for i in whole * MR..rows {
+        for k in 0..depth {
+            out[i / MR * depth + k][i % MR] = a.data[i * a.rs + k * a.cs];
         }
-        for (sum, total) in sums.iter_mut().zip(totals) {
-            *sum += total;
+    }
+    // A pass of its own, over panels that are in cache.
+    if let Some(sums) = sums {
+        for (sums, panel) in sums[..rows].chunks_mut(MR).zip(out.chunks_exact(depth)) {
+            let mut totals = [0.0; MR];
+            for row in panel {
+                for (total, x) in totals.iter_mut().zip(row) {
+                    *total += *x;
+                }
+            }
+            for (sum, total) in sums.iter_mut().zip(totals) {
+                *sum += total;
+            }
         }
     }
 }

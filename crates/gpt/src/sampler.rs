@@ -83,7 +83,7 @@ impl Sampler {
         for (_, logit) in &mut self.candidates {
             *logit = ((*logit - largest) / self.sampling.temperature).exp();
         }
-        if let Some(p) = self.sampling.top_p {
+        if let Some(p) = self.sampling.top_p.filter(|p| *p < 1.0) {
             self.keep_probable(p);
         }
         Ok(self.draw())
@@ -132,5 +132,135 @@ impl Sampler {
             left -= weight;
         }
         drawn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Sampling = Sampling { temperature: 1.0, top_k: None, top_p: None, seed: 1 };
+
+    fn logits(probabilities: &[f32]) -> Vec<f32> {
+        probabilities.iter().map(|p| p.ln()).collect()
+    }
+
+    /// How often each token is drawn.
+    fn counts(sampling: Sampling, logits: &[f32], draws: usize) -> Vec<usize> {
+        let mut sampler = Sampler::new(sampling).unwrap();
+        let mut counts = vec![0; logits.len()];
+        for _ in 0..draws {
+            counts[sampler.sample(logits).unwrap() as usize] += 1;
+        }
+        counts
+    }
+
+    fn drawn(sampling: Sampling, logits: &[f32]) -> Vec<usize> {
+        let counts = counts(sampling, logits, 2000);
+        (0..logits.len()).filter(|token| counts[*token] > 0).collect()
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_likeliest() {
+        assert_eq!(counts(Sampling::GREEDY, &[0.0, 3.0, -1.0, 3.0], 9), [0, 9, 0, 0]);
+    }
+
+    /// Pearson's χ² against the softmax of logits/temperature, whatever the order of the filters' work.
+    #[test]
+    fn tokens_come_as_often_as_they_are_likely() {
+        let given = logits(&[0.05, 0.3, 0.1, 0.25, 0.02, 0.28]);
+        let (temperature, draws) = (0.7, 60_000);
+        let every = Sampling { temperature, ..ALL };
+        for sampling in
+            [every, Sampling { top_k: Some(6), ..every }, Sampling { top_p: Some(0.9999), ..every }]
+        {
+            let weights: Vec<f64> = given.iter().map(|x| (f64::from(*x) / temperature).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let chi2: f64 = counts(sampling, &given, draws)
+                .iter()
+                .zip(&weights)
+                .map(|(count, weight)| {
+                    let expected = weight / total * draws as f64;
+                    (*count as f64 - expected).powi(2) / expected
+                })
+                .sum();
+            // 5 degrees of freedom: above 25.7 once in 10,000.
+            assert!(chi2 < 25.7, "{sampling:?}: {chi2}");
+        }
+    }
+
+    #[test]
+    fn top_k_keeps_ties() {
+        let given = logits(&[0.1, 0.3, 0.1, 0.4, 0.1]);
+        let top = |k| drawn(Sampling { top_k: Some(k), ..ALL }, &given);
+        assert_eq!(top(1), [3]);
+        assert_eq!(top(2), [1, 3]);
+        assert_eq!(top(3), [0, 1, 2, 3, 4]);
+        assert_eq!(top(100), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn top_p_keeps_the_fewest_that_sum_to_p() {
+        let given = logits(&[0.125, 0.5, 0.25, 0.0625, 0.0625]);
+        let top = |p| drawn(Sampling { top_p: Some(p), ..ALL }, &given);
+        assert_eq!(top(1e-9), [1]);
+        assert_eq!(top(0.49), [1]);
+        assert_eq!(top(0.51), [1, 2]);
+        assert_eq!(top(0.76), [0, 1, 2]);
+        assert_eq!(top(0.88), [0, 1, 2, 3, 4]);
+        assert_eq!(top(1.0), [0, 1, 2, 3, 4]);
+    }
+
+    /// top-p counts what top-k has left: 0.5 of 0.75 is two thirds.
+    #[test]
+    fn top_k_comes_before_top_p_and_temperature_before_both() {
+        let given = logits(&[0.125, 0.5, 0.25, 0.125]);
+        let both = Sampling { top_k: Some(2), top_p: Some(0.6), ..ALL };
+        assert_eq!(drawn(both, &given), [1]);
+        assert_eq!(drawn(Sampling { top_k: None, ..both }, &given), [1, 2]);
+        // At temperature 4 the likeliest token has 0.32 only.
+        assert_eq!(drawn(Sampling { top_p: Some(0.4), temperature: 4.0, ..ALL }, &given), [1, 2]);
+    }
+
+    #[test]
+    fn extreme_temperatures_and_excluded_tokens() {
+        let given = [1.0, f32::NEG_INFINITY, 1.5, f32::NEG_INFINITY];
+        assert_eq!(drawn(Sampling { temperature: 1e-300, ..ALL }, &given), [2]);
+        assert_eq!(drawn(Sampling { temperature: 1e300, ..ALL }, &given), [0, 2]);
+        assert_eq!(drawn(Sampling { top_k: Some(3), ..ALL }, &given), [0, 2]);
+        assert_eq!(drawn(ALL, &[f32::MAX, f32::MIN]), [0]);
+    }
+
+    #[test]
+    fn a_seed_repeats() {
+        let given = [0.0; 50];
+        let run = |seed| {
+            let mut sampler = Sampler::new(Sampling { seed, ..ALL }).unwrap();
+            (0..20).map(|_| sampler.sample(&given).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(4), run(4));
+        assert_ne!(run(4), run(5));
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_from_is_refused() {
+        for sampling in [ALL, Sampling::GREEDY] {
+            let mut sampler = Sampler::new(sampling).unwrap();
+            let mut message = |logits: &[f32]| sampler.sample(logits).unwrap_err().to_string();
+            assert!(message(&[0.0, f32::NAN]).contains("the logit of token 1 is NaN"));
+            assert!(message(&[f32::INFINITY, 0.0]).contains("the logit of token 0 is inf"));
+            assert!(message(&[f32::NEG_INFINITY]).contains("no logit is finite"));
+            assert!(message(&[]).contains("no logit is finite"));
+        }
+        let refused = [
+            Sampling { temperature: -1.0, ..ALL },
+            Sampling { temperature: f64::NAN, ..ALL },
+            Sampling { top_k: Some(0), ..ALL },
+            Sampling { top_p: Some(0.0), ..ALL },
+            Sampling { top_p: Some(1.5), ..ALL },
+        ];
+        for sampling in refused {
+            assert!(Sampler::new(sampling).is_err(), "{sampling:?}");
+        }
     }
 }

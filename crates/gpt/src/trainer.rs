@@ -149,9 +149,9 @@ impl<O: Ops> Trainer<O> {
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.
-    pub fn moments(&mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+    pub fn moments(&mut self) -> Result<[Vec<f32>; 2]> {
         let m = self.net.download(&mut self.ops, self.m)?;
-        Ok((m, self.net.download(&mut self.ops, self.v)?))
+        Ok([m, self.net.download(&mut self.ops, self.v)?])
     }
 
     /// Sets both moments.

@@ -4,11 +4,20 @@ use crate::{Act, AdamW, Dropout, Kind, Result, Slot, Stat, Tok, Update};
 
 /// The operations. See the crate's documentation for the names of dimensions.
 ///
-/// A method's outputs come first, then inputs, then dimensions. Outputs may hold anything before (NaN included)
-/// unless an [`Update::Add`] or the word *in place* says otherwise. Every method returns [`Error::Argument`](crate::Error::Argument) when a
-/// slot's length is not what the dimensions ask for, or an output overlaps another argument.
+/// A method's outputs come first, then inputs, then dimensions. Outputs may hold anything before (NaN
+/// included) unless an [`Update::Add`] or the words *in place* say otherwise. Inputs may be one and the same
+/// slot, and a slot may begin at any element of its allocation. What is *kept* is what the forward leaves for
+/// its backward.
+///
+/// Every method returns [`Error::Argument`](crate::Error::Argument), and changes nothing, when a slot's
+/// length is not what the dimensions ask for, a dimension is 0, an output overlaps another argument, or an
+/// index names no row.
 ///
 /// Results do not depend on chance: the same inputs on the same machine give the same bits.
+///
+/// The derivations write dx for ∂loss/∂x and use one rule: if y depends on x, then dxᵢ = Σⱼ dyⱼ·∂yⱼ/∂xᵢ.
+///
+/// All but the memory ops can be called through a `dyn Ops`.
 pub trait Ops {
     /// What computes, in words: `cpu (2 threads)`.
     fn device(&self) -> String;
@@ -18,7 +27,7 @@ pub trait Ops {
 
     // ---- memory
 
-    /// Allocates `len` elements, all zero.
+    /// Allocates `len` elements, all zero. No two allocations of a backend's life have the same number.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -57,7 +66,9 @@ pub trait Ops {
     // ---- embedding
 
     /// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[pos + t\].
-    /// `out` (B,T,C), `tokens` (B,T), `wte` (rows,C), `wpe` (rows,C).
+    ///
+    /// `out` (B,T,C), `tokens` (B,T), `wte` (any number of rows,C), `wpe` (at least pos + T rows,C). Kept:
+    /// `tokens`.
     fn embedding_forward(
         &mut self,
         out: Slot<Act>,
@@ -70,8 +81,13 @@ pub trait Ops {
         pos: usize,
     ) -> Result;
 
-    /// dwte\[tokens\[b,t\]\] += dout\[b,t\], always added; dwpe\[t\] (set or added) Σ_b dout\[b,t\] (pos = 0).
-    /// With [`Update::Set`] rows of `dwpe` from T on become zero.
+    /// dwte\[v\] += Σ_{tokens\[b,t\] = v} dout\[b,t\], always added, since a tied head adds to the same
+    /// tensor; dwpe\[t\] (set or added) Σ_b dout\[b,t\], for pos = 0.
+    ///
+    /// A row of a table is a summand of every position that reads it, so it collects the gradients of those
+    /// positions: each token's row over the batch and over time, each position's row over the batch. Rows of
+    /// `dwpe` from T on are read by none: [`Update::Set`] makes them zero. `dwte`, `dwpe`, `tokens` as in the
+    /// forward, `dout` (B,T,C).
     fn embedding_backward(
         &mut self,
         dwte: Slot<Act>,
@@ -86,7 +102,10 @@ pub trait Ops {
 
     // ---- layernorm
 
-    /// out = (inp − mean)·rstd·weight + bias per row. `out`, `inp` (N,C); `mean`, `rstd` (N); `weight`, `bias` (C).
+    /// out = (inp − mean)·rstd·weight + bias, row by row, with mean = Σ_c inp/C and rstd = 1/√(Σ_c (inp −
+    /// mean)²/C + eps) (Ba, Kiros, Hinton 2016).
+    ///
+    /// `out`, `inp` (N,C); `mean`, `rstd` (N); `weight`, `bias` (C). Kept: `inp`, `mean`, `rstd`.
     fn layernorm_forward(
         &mut self,
         out: Slot<Act>,
@@ -100,7 +119,16 @@ pub trait Ops {
         eps: f32,
     ) -> Result;
 
-    /// `update_inp` holds for `dinp`, `update` for `dweight` and `dbias`.
+    /// With x̂ = (inp − mean)·rstd and g = dout∘weight: dinpᵢ = rstd·(gᵢ − Σⱼ gⱼ/C − x̂ᵢ·Σⱼ gⱼ·x̂ⱼ/C) per
+    /// row; dweight = Σ_n dout∘x̂; dbias = Σ_n dout.
+    ///
+    /// From out = x̂∘weight + bias, the last two and dx̂ = g follow at once. Mean μ and r = rstd depend on
+    /// every element of the row: ∂μ/∂xᵢ = 1/C, and from r = (σ² + eps)^(−1/2) with ∂σ²/∂xᵢ = 2·(xᵢ − μ)/C
+    /// comes ∂r/∂xᵢ = −r³·(xᵢ − μ)/C = −r²·x̂ᵢ/C. So ∂x̂ⱼ/∂xᵢ = r·(δᵢⱼ − 1/C) + (xⱼ − μ)·∂r/∂xᵢ = r·(δᵢⱼ −
+    /// 1/C − x̂ᵢ·x̂ⱼ/C), and summing gⱼ·∂x̂ⱼ/∂xᵢ over j gives dinp.
+    ///
+    /// `update_inp` holds for `dinp` (added where the residual path has brought a gradient already), `update`
+    /// for `dweight` and `dbias`. Shapes as in the forward, a gradient's that of its tensor.
     fn layernorm_backward(
         &mut self,
         dinp: Slot<Act>,
@@ -119,13 +147,18 @@ pub trait Ops {
 
     // ---- residual
 
-    /// out = a + b, all of one length.
+    /// out = a + b, all of one length. Kept: nothing.
     fn residual_forward(&mut self, out: Slot<Act>, a: Slot<Act>, b: Slot<Act>) -> Result;
 
-    /// da (set or added) dout. Call once for each summand.
+    /// da (set or added) dout. ∂out/∂a = ∂out/∂b = 1, so each summand receives the gradient whole: call once
+    /// for each.
     fn residual_backward(&mut self, da: Slot<Act>, dout: Slot<Act>, update: Update) -> Result;
 
-    /// Fused: res = a + b; out = layernorm(res). `res`, `out`, `a`, `b` (N,C).
+    /// Fused: res = a + b; out = layernorm(res).
+    ///
+    /// `res`, `out`, `a`, `b` (N,C), the others as in [`layernorm_forward`](Ops::layernorm_forward). Kept:
+    /// `res`, `mean`, `rstd`. The backward is [`layernorm_backward`](Ops::layernorm_backward) with inp = res,
+    /// added to the gradient of `res` that is there, which is then that of `a` and of `b`.
     fn residual_layernorm_forward(
         &mut self,
         res: Slot<Act>,
@@ -143,7 +176,11 @@ pub trait Ops {
 
     // ---- matmul
 
-    /// out = inp·weightᵀ + bias. `out` (N,OC), `inp` (N,C), `weight` (OC,C), `bias` (OC).
+    /// out\[n,o\] = Σ_c inp\[n,c\]·weight\[o,c\] + bias\[o\], or out = inp·weightᵀ + bias.
+    ///
+    /// `out` (N,OC), `inp` (N,C), `weight` (OC,C), `bias` (OC). Kept: `inp`. The backward is
+    /// [`matmul_backward_input`](Ops::matmul_backward_input) and
+    /// [`matmul_backward_weight`](Ops::matmul_backward_weight).
     fn matmul_forward(
         &mut self,
         out: Slot<Act>,
@@ -155,7 +192,9 @@ pub trait Ops {
         OC: usize,
     ) -> Result;
 
-    /// Fused: pre = inp·weightᵀ + bias; out = gelu(pre). `pre` is kept for the backward.
+    /// Fused: pre = inp·weightᵀ + bias; out = gelu(pre).
+    ///
+    /// `pre` (N,OC), the others as in [`matmul_forward`](Ops::matmul_forward). Kept: `inp`, `pre`.
     fn matmul_gelu_forward(
         &mut self,
         out: Slot<Act>,
@@ -168,7 +207,9 @@ pub trait Ops {
         OC: usize,
     ) -> Result;
 
-    /// Fused: out = residual + inp·weightᵀ + bias. `residual` (N,OC).
+    /// Fused: out = residual + inp·weightᵀ + bias.
+    ///
+    /// `residual` (N,OC), the others as in [`matmul_forward`](Ops::matmul_forward). Kept: `inp`.
     fn matmul_residual_forward(
         &mut self,
         out: Slot<Act>,
@@ -181,7 +222,10 @@ pub trait Ops {
         OC: usize,
     ) -> Result;
 
-    /// dinp (set or added) dout·weight. `dinp` (N,C), `dout` (N,OC), `weight` (OC,C).
+    /// dinp\[n,c\] (set or added) Σ_o dout\[n,o\]·weight\[o,c\], or dout·weight.
+    ///
+    /// inp\[n,c\] is in every out\[n,o\] of its row, with ∂out\[n,o\]/∂inp\[n,c\] = weight\[o,c\]. `dinp`
+    /// (N,C), `dout` (N,OC), `weight` (OC,C).
     fn matmul_backward_input(
         &mut self,
         dinp: Slot<Act>,
@@ -193,7 +237,10 @@ pub trait Ops {
         update: Update,
     ) -> Result;
 
-    /// Fused, for inp = gelu(pre): dpre = (dout·weight) ∘ gelu′(pre). `dpre`, `pre` (N,C), `dout` (N,OC), `weight` (OC,C).
+    /// Fused, for inp = gelu(pre): dpre = (dout·weight)∘gelu′(pre), the chain rule through
+    /// [`matmul_backward_input`](Ops::matmul_backward_input) and [`gelu_backward`](Ops::gelu_backward).
+    ///
+    /// `dpre`, `pre` (N,C), `dout` (N,OC), `weight` (OC,C).
     fn matmul_gelu_backward_input(
         &mut self,
         dpre: Slot<Act>,
@@ -205,7 +252,11 @@ pub trait Ops {
         OC: usize,
     ) -> Result;
 
-    /// dweight (set or added) doutᵀ·inp; dbias (set or added) Σ_n dout\[n\].
+    /// dweight\[o,c\] (set or added) Σ_n dout\[n,o\]·inp\[n,c\], or doutᵀ·inp; dbias\[o\] (set or added) Σ_n
+    /// dout\[n,o\].
+    ///
+    /// Every row uses the weight and the bias once: ∂out\[n,o\]/∂weight\[o,c\] = inp\[n,c\] and
+    /// ∂out\[n,o\]/∂bias\[o\] = 1, summed over n. `dweight` (OC,C), `dbias` (OC), `dout` (N,OC), `inp` (N,C).
     fn matmul_backward_weight(
         &mut self,
         dweight: Slot<Act>,
@@ -220,10 +271,11 @@ pub trait Ops {
 
     // ---- bias
 
-    /// x\[n\] += bias, in place. `x` (N,OC), `bias` (OC).
+    /// x\[n\] += bias, in place. `x` (N,OC), `bias` (OC). Kept: nothing; the gradient of `x` passes
+    /// unchanged.
     fn bias_forward(&mut self, x: Slot<Act>, bias: Slot<Act>, N: usize, OC: usize) -> Result;
 
-    /// dbias (set or added) Σ_n dout\[n\].
+    /// dbias (set or added) Σ_n dout\[n\]: every row adds the bias once. `dbias` (OC), `dout` (N,OC).
     fn bias_backward(
         &mut self,
         dbias: Slot<Act>,
@@ -235,9 +287,13 @@ pub trait Ops {
 
     // ---- attention
 
-    /// Causal self-attention without a (T,T) matrix. `out` (B,T,C), `lse` (B,NH,T), `qkv` (B,T,3C) with C = NH·HS,
-    /// each row q then k then v, each of NH heads of HS. Dropout applies to the probabilities, element index
-    /// ((b·NH + h)·T + t)·T + t2.
+    /// Causal self-attention (Vaswani et al. 2017) without a (T,T) matrix. For each head, with scores
+    /// s\[t,t2\] = q\[t\]·k\[t2\]/√HS, lse\[t\] = log Σ_{t2 ≤ t} exp s\[t,t2\] and probabilities p\[t,t2\] =
+    /// exp(s\[t,t2\] − lse\[t\]): out\[t\] = Σ_{t2 ≤ t} m\[t,t2\]·p\[t,t2\]·v\[t2\].
+    ///
+    /// `out` (B,T,C), `lse` (B,NH,T), `qkv` (B,T,3C) with C = NH·HS, each row q then k then v, each of NH
+    /// heads of HS. m is the dropout factor (0 or 1/(1 − p)) of element ((b·NH + h)·T + t)·T + t2. Kept:
+    /// `qkv`, `out`, `lse`, from which p is computed anew.
     fn attention_forward(
         &mut self,
         out: Slot<Act>,
@@ -250,7 +306,16 @@ pub trait Ops {
         dropout: Dropout,
     ) -> Result;
 
-    /// `dqkv` (B,T,3C) is set. `out` and `lse` are the forward's.
+    /// With dp\[t,t2\] = m\[t,t2\]·(dout\[t\]·v\[t2\]) and ds\[t,t2\] = p\[t,t2\]·(dp\[t,t2\] −
+    /// dout\[t\]·out\[t\]) for t2 ≤ t: dv\[t2\] = Σ_{t ≥ t2} m·p·dout\[t\]; dq\[t\] = Σ_{t2 ≤ t}
+    /// ds\[t,t2\]·k\[t2\]/√HS; dk\[t2\] = Σ_{t ≥ t2} ds\[t,t2\]·q\[t\]/√HS.
+    ///
+    /// out is linear in v, and in p with ∂out\[t\]/∂p\[t,t2\] = m·v\[t2\]: dv and dp. The softmax (see
+    /// [`softmax_backward`](Ops::softmax_backward)) gives ds = p·(dp − Σ p·dp) over the row, and that sum
+    /// needs no pass over the row: Σ_{t2} p·dp = Σ_{t2} m·p·(dout·v\[t2\]) = dout·Σ_{t2} m·p·v\[t2\] =
+    /// dout·out (Dao et al. 2022). s is bilinear in q and k: dq and dk.
+    ///
+    /// `dqkv` (B,T,3C) is set, `dout` (B,T,C); the others, and `dropout`, are the forward's.
     fn attention_backward(
         &mut self,
         dqkv: Slot<Act>,
@@ -265,8 +330,12 @@ pub trait Ops {
         dropout: Dropout,
     ) -> Result;
 
-    /// Attention of `Tn` new positions over a cache: writes the new keys and values to rows pos..pos+Tn of `kcache` and `vcache`
-    /// (B,Tmax,C), then out\[b,i\] attends to rows 0..=pos+i. `out` (B,Tn,C), `qkv` (B,Tn,3C). No backward.
+    /// Attention of `Tn` new positions over a cache: the new keys and values become rows pos..pos + Tn of
+    /// `kcache` and `vcache`, then out\[b,i\] attends to rows 0..=pos + i as in
+    /// [`attention_forward`](Ops::attention_forward) without dropout.
+    ///
+    /// `out` (B,Tn,C), `kcache`, `vcache` (B,Tmax,C) in place with pos + Tn ≤ Tmax, `qkv` (B,Tn,3C). For
+    /// generation: no backward.
     fn attention_cached_forward(
         &mut self,
         out: Slot<Act>,
@@ -283,7 +352,10 @@ pub trait Ops {
 
     // ---- attention, unfused: what a reader starts with, and what the fused op is checked against
 
-    /// scores\[b,h,t,t2\] = q·k/√HS for t2 ≤ t; what lies above the diagonal is unspecified. `scores` (B,NH,T,T), `qkv` (B,T,3C).
+    /// scores\[b,h,t,t2\] = q\[b,t,h\]·k\[b,t2,h\]/√HS for t2 ≤ t; what lies above the diagonal is
+    /// unspecified.
+    ///
+    /// `scores` (B,NH,T,T), `qkv` (B,T,3C). Kept: `qkv`.
     fn attention_scores_forward(
         &mut self,
         scores: Slot<Act>,
@@ -294,7 +366,11 @@ pub trait Ops {
         HS: usize,
     ) -> Result;
 
-    /// Sets the q and k parts of `dqkv` from `dscores` (above the diagonal not read); leaves the v part alone.
+    /// dq\[t\] = Σ_{t2 ≤ t} dscores\[t,t2\]·k\[t2\]/√HS; dk\[t2\] = Σ_{t ≥ t2} dscores\[t,t2\]·q\[t\]/√HS.
+    ///
+    /// ∂scores\[t,t2\]/∂q\[t\] = k\[t2\]/√HS, and the other way round. Sets the q and k parts of `dqkv`
+    /// (B,T,3C), leaves the v part alone. `dscores` (B,NH,T,T) is not read above the diagonal; `qkv` is the
+    /// forward's.
     fn attention_scores_backward(
         &mut self,
         dqkv: Slot<Act>,
@@ -306,10 +382,18 @@ pub trait Ops {
         HS: usize,
     ) -> Result;
 
-    /// Causal softmax: probs\[r,t,t2\] = softmax over t2 ≤ t, 0 above the diagonal. `probs`, `scores` (R,T,T), R = B·NH.
+    /// Causal softmax: probs\[r,t,t2\] = exp scores\[r,t,t2\] / Σ_{t3 ≤ t} exp scores\[r,t,t3\] for t2 ≤ t,
+    /// and 0 above the diagonal, where `scores` is not read. The largest score is taken off first, so that
+    /// nothing overflows.
+    ///
+    /// `probs`, `scores` (R,T,T), R = B·NH. Kept: `probs`.
     fn softmax_forward(&mut self, probs: Slot<Act>, scores: Slot<Act>, R: usize, T: usize) -> Result;
 
-    /// dscores = probs ∘ (dprobs − Σ probs·dprobs), 0 above the diagonal.
+    /// dscores = probs∘(dprobs − Σ_{t2} probs·dprobs), the sum over the row; 0 above the diagonal, as probs
+    /// is.
+    ///
+    /// From pᵢ = exp sᵢ/Σ exp s comes ∂pᵢ/∂sⱼ = pᵢ·(δᵢⱼ − pⱼ), so dsⱼ = Σᵢ dpᵢ·pᵢ·(δᵢⱼ − pⱼ) = pⱼ·(dpⱼ − Σᵢ
+    /// pᵢ·dpᵢ). All (R,T,T).
     fn softmax_backward(
         &mut self,
         dscores: Slot<Act>,
@@ -319,7 +403,9 @@ pub trait Ops {
         T: usize,
     ) -> Result;
 
-    /// out\[b,t,h\] = Σ_{t2 ≤ t} probs\[b,h,t,t2\]·v\[b,t2,h\]. `out` (B,T,C), `probs` (B,NH,T,T), `qkv` (B,T,3C).
+    /// out\[b,t,h\] = Σ_{t2 ≤ t} probs\[b,h,t,t2\]·v\[b,t2,h\].
+    ///
+    /// `out` (B,T,C), `probs` (B,NH,T,T) with 0 above the diagonal, `qkv` (B,T,3C). Kept: `probs`, `qkv`.
     fn attention_values_forward(
         &mut self,
         out: Slot<Act>,
@@ -331,7 +417,12 @@ pub trait Ops {
         HS: usize,
     ) -> Result;
 
-    /// Sets `dprobs` (0 above the diagonal) and the v part of `dqkv`; leaves the q and k parts alone.
+    /// dprobs\[t,t2\] = dout\[t\]·v\[t2\] for t2 ≤ t, and 0 above the diagonal; dv\[t2\] = Σ_{t ≥ t2}
+    /// probs\[t,t2\]·dout\[t\].
+    ///
+    /// out\[t\] is linear in both, with ∂out\[t\]/∂probs\[t,t2\] = v\[t2\] and ∂out\[t\]/∂v\[t2\] =
+    /// probs\[t,t2\]. Sets `dprobs` and the v part of `dqkv`, leaves the q and k parts alone. `dout` (B,T,C),
+    /// the others as in the forward.
     fn attention_values_backward(
         &mut self,
         dprobs: Slot<Act>,
@@ -347,23 +438,30 @@ pub trait Ops {
 
     // ---- gelu
 
-    /// out = gelu(inp), the tanh form.
+    /// out = x/2·(1 + tanh u) with x = inp and u = √(2/π)·(x + 0.044715·x³): GELU in its tanh form (Hendrycks
+    /// and Gimpel 2016), as GPT-2 has it. All of one length. Kept: `inp`.
     fn gelu_forward(&mut self, out: Slot<Act>, inp: Slot<Act>) -> Result;
 
-    /// dinp = dout ∘ gelu′(inp).
+    /// dinp = dout∘gelu′(inp), gelu′(x) = (1 + tanh u)/2 + x/2·(1 − tanh² u)·u′ with u′ = √(2/π)·(1 +
+    /// 3·0.044715·x²).
+    ///
+    /// The product rule on x/2·(1 + tanh u), and tanh′ = 1 − tanh².
     fn gelu_backward(&mut self, dinp: Slot<Act>, dout: Slot<Act>, inp: Slot<Act>) -> Result;
 
     // ---- dropout
 
-    /// out = inp ∘ mask/(1 − p); see [`Dropout`]. The backward is the same map on the gradient.
+    /// out = inp∘mask/(1 − p) (Srivastava et al. 2014); the mask is [`Dropout`]'s. What is kept is scaled up,
+    /// so that evaluation needs no scaling. Of one length. Kept: nothing, as the mask can be generated anew.
     fn dropout_forward(&mut self, out: Slot<Act>, inp: Slot<Act>, dropout: Dropout) -> Result;
 
-    /// dinp = dout ∘ mask/(1 − p), the forward's mask generated anew.
+    /// dinp = dout∘mask/(1 − p), the forward's mask: out is linear in inp with that diagonal matrix.
     fn dropout_backward(&mut self, dinp: Slot<Act>, dout: Slot<Act>, dropout: Dropout) -> Result;
 
     // ---- cross-entropy
 
-    /// losses\[n\] = log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\], v < V; 0 where the target is [`IGNORE`](crate::IGNORE).
+    /// losses\[n\] = log Σ_{v < V} exp logits\[n,v\] − logits\[n,targets\[n\]\]; 0 where the target is
+    /// [`IGNORE`](crate::IGNORE). The largest logit is taken off before the exponential.
+    ///
     /// `losses`, `targets` (N), `logits` (N,Vp); columns from V on are not read.
     fn cross_entropy_forward(
         &mut self,
@@ -375,8 +473,14 @@ pub trait Ops {
         Vp: usize,
     ) -> Result;
 
-    /// The same losses, and in place of the logits their gradient scale·(softmax − onehot); columns from V on, and
-    /// rows whose target is [`IGNORE`](crate::IGNORE), become 0.
+    /// Fused: the same losses, and in place of the logits their gradient scale·(softmax(logits) −
+    /// onehot(target)).
+    ///
+    /// ∂losses\[n\]/∂logits\[n,v\] = exp logits\[n,v\]/Σ exp − \[v = target\]: the logarithm's derivative is
+    /// the softmax, and the target's logit is subtracted once. `scale` is the gradient of the loss with
+    /// respect to each of `losses`: 1/N for their mean. Columns from V on, and rows whose target is
+    /// [`IGNORE`](crate::IGNORE), become 0. Shapes as in
+    /// [`cross_entropy_forward`](Ops::cross_entropy_forward); nothing else is kept.
     fn cross_entropy_forward_backward(
         &mut self,
         losses: Slot<Stat>,
@@ -390,14 +494,20 @@ pub trait Ops {
 
     // ---- optimizer
 
-    /// out\[0\] = Σ inp.
+    /// out\[0\] = Σ inp. `out` (1), `inp` of any length.
     fn sum(&mut self, out: Slot<Stat>, inp: Slot<Stat>) -> Result;
 
-    /// out\[0\] = ‖grads‖₂.
+    /// out\[0\] = ‖grads‖₂ = √(Σ grads²). `out` (1), `grads` of any length.
     fn global_norm(&mut self, out: Slot<Stat>, grads: Slot<Act>) -> Result;
 
-    /// One AdamW update of `params` and the moments `m`, `v`, in place; all of one length. `norm` (1) is the global norm of
-    /// all gradients, by which [`AdamW::clip`] scales; if it is not finite, nothing is changed.
+    /// One AdamW update (Loshchilov and Hutter 2019) of `params` and of the moments `m` and `v`, in place,
+    /// step t of [`AdamW::step`]: g = grads·min(1, clip/norm); m ← β₁·m + (1 − β₁)·g; v ← β₂·v + (1 − β₂)·g²;
+    /// params ← params − lr·(m̂/(√v̂ + eps) + weight_decay·params), with m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 −
+    /// β₂ᵗ).
+    ///
+    /// m and v start at 0 and are then averages whose weights sum to 1 − βᵗ: m̂ and v̂ divide that out.
+    /// `params`, `m`, `v`, `grads` of one length; `norm` (1) is the global norm of all gradients. If it is
+    /// not finite, nothing is changed.
     fn adamw(
         &mut self,
         params: Slot<Act>,

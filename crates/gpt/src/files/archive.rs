@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +16,9 @@ use crate::{Error, Result};
 
 /// No configuration, index or state that a model has comes near this; what does is something else.
 const LARGEST_JSON: u64 = 64 << 20;
+
+/// The format's own limit.
+const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Tensors by name, from one file or from shards.
 pub(super) struct Archive {
@@ -100,12 +104,8 @@ impl Archive {
         // writes do not show in it. Another process that cuts the file short meanwhile ends this one by SIGBUS,
         // as with every memory map; values that it changes are checked again where they are read.
         let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
-        let parsed = SafeTensors::deserialize(&map).map_err(|error| refuse_header(path, &error))?;
-        let (header, metadata) =
-            SafeTensors::read_metadata(&map).map_err(|error| refuse_header(path, &error))?;
-        let data = 8 + header;
-        for name in parsed.names() {
-            let info = metadata.info(name).expect("a name of the same header");
+        let (header, data) = header(path, &map)?;
+        for (name, info) in header.tensors() {
             let (start, end) = info.data_offsets;
             let entry = Entry {
                 file: self.files.len(),
@@ -113,12 +113,12 @@ impl Archive {
                 shape: info.shape.clone(),
                 bytes: data + start..data + end,
             };
-            if let Some(other) = self.tensors.insert(name.to_owned(), entry) {
+            if let Some(other) = self.tensors.insert(name.clone(), entry) {
                 let other = self.files[other.file].0.display().to_string();
                 return Err(file(path, format!("its tensor {name} is also in {other}")));
             }
         }
-        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
+        self.metadata.extend(header.metadata().clone().unwrap_or_default());
         self.files.push((path.to_path_buf(), map));
         Ok(())
     }
@@ -146,22 +146,33 @@ impl Archive {
     }
 }
 
-fn refuse_header(path: &Path, error: &SafeTensorError) -> Error {
-    let message = match error {
-        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
-            "not a safetensors file, or the end of it is missing: its header is longer than the file"
-                .to_owned()
-        }
-        SafeTensorError::HeaderTooLarge => {
-            "not a safetensors file: its first 8 bytes are no length of a header".to_owned()
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            "it is longer or shorter than its header says: part of it is missing, or something was appended"
-                .to_owned()
-        }
-        other => format!("its safetensors header is damaged: {other}"),
+/// Reads the header of a file: its tensors, and where the data begins. Every tensor then lies within the file.
+///
+/// The safetensors crate checks that tensors follow one another and are as long as their shapes say. It would also
+/// compare the file's length, but by a sum that a hostile header makes overflow.
+fn header(path: &Path, bytes: &[u8]) -> Result<(Metadata, usize)> {
+    let refuse = |message: String| Err(file(path, message));
+    let Some((length, rest)) = bytes.split_first_chunk() else {
+        return refuse(format!("{} bytes are no safetensors file", bytes.len()));
     };
-    file(path, message)
+    let length = u64::from_le_bytes(*length);
+    let Some(text) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) else {
+        return refuse(format!(
+            "not a safetensors file, or the end of it is missing: its header would be {length} bytes long"
+        ));
+    };
+    if length > LARGEST_HEADER {
+        return refuse(format!("not a safetensors file: a header of {length} bytes has no model"));
+    }
+    let header: Metadata = match serde_json::from_slice(text) {
+        Ok(header) => header,
+        Err(error) => return refuse(format!("its safetensors header is damaged: {error}")),
+    };
+    let (said, found) = (header.data_len(), rest.len() - text.len());
+    if said != found {
+        return refuse(format!("its header speaks of {said} bytes of data, but {found} follow it"));
+    }
+    Ok((header, bytes.len() - found))
 }
 
 /// The values of `bytes` as f32, in order: exactly as many as `out` has room for.

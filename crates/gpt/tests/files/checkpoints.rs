@@ -1,6 +1,7 @@
 //! Checkpoints: bit for bit, whole or not at all, and what a kill leaves.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -285,6 +286,7 @@ fn a_kill_at_any_instant_leaves_a_good_checkpoint() {
         // Two steps in turn, so that each save replaces a checkpoint.
         for step in [1, 2].into_iter().cycle() {
             save(&checkpoints, &config, step).unwrap();
+            println!("saved");
         }
     }
     let run = tempdir().unwrap();
@@ -293,12 +295,14 @@ fn a_kill_at_any_instant_leaves_a_good_checkpoint() {
     let mut interrupted = 0;
     for round in 0..40 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "checkpoints::a_kill_at_any_instant_leaves_a_good_checkpoint"])
+            .args(["--exact", "checkpoints::a_kill_at_any_instant_leaves_a_good_checkpoint", "--nocapture"])
             .env(RUN, run.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_micros(20_000 + 737 * round));
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(output.any(|line| line.unwrap().contains("saved")));
+        std::thread::sleep(Duration::from_micros(737 * round));
         child.kill().unwrap();
         child.wait().unwrap();
         let newest = checkpoints.newest_good().unwrap().unwrap();

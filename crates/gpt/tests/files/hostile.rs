@@ -50,7 +50,7 @@ fn parts() -> (Value, Vec<u8>) {
 
 fn load_bytes(bytes: &[u8]) {
     let folder = tempdir().unwrap();
-    write(folder.path(), &config_json(&tiny()), &tensors(&tiny(), "", Dtype::F32));
+    fs::write(folder.path().join("config.json"), config_json(&tiny()).to_string()).unwrap();
     fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
     try_load(folder.path());
 }
@@ -59,11 +59,30 @@ fn load_bytes(bytes: &[u8]) {
 fn a_file_cut_anywhere_is_refused() {
     let folder = tempdir().unwrap();
     let bytes = valid();
-    write(folder.path(), &config_json(&tiny()), &tensors(&tiny(), "", Dtype::F32));
+    fs::write(folder.path().join("config.json"), config_json(&tiny()).to_string()).unwrap();
+    let path = folder.path().join("model.safetensors");
     for length in 0..bytes.len() {
-        fs::write(folder.path().join("model.safetensors"), &bytes[..length]).unwrap();
+        // A new file each time: some file systems wait for the disk when one is overwritten.
+        fs::write(&path, &bytes[..length]).unwrap();
         assert!(load_model(folder.path()).is_err(), "{length} of {} bytes", bytes.len());
+        fs::remove_file(&path).unwrap();
     }
+}
+
+#[test]
+fn lengths_that_overflow_when_they_are_added_up_are_refused() {
+    let mut header = json!({});
+    let mut end = 0u64;
+    for (at, bytes) in [(1u64 << 61) - 4; 8].into_iter().chain([16]).enumerate() {
+        header[format!("t{at}")] =
+            json!({ "dtype": "F32", "shape": [bytes / 4], "data_offsets": [end, end + bytes] });
+        end += bytes;
+    }
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("lone.safetensors");
+    fs::write(&path, file(header.to_string().len() as u64, header.to_string().as_bytes(), b"")).unwrap();
+    let message = describe(&path).unwrap_err().to_string();
+    assert!(message.contains("speaks of 18446744073709551600 bytes of data, but 0 follow"), "{message}");
 }
 
 /// A size such as a damaged or hostile header might give.
@@ -138,26 +157,27 @@ proptest! {
     #[test]
     fn changed_settings(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
         let folder = tempdir().unwrap();
-        write(folder.path(), &config_json(&tiny()), &tensors(&tiny(), "", Dtype::F32));
-        let path = folder.path().join("config.json");
-        let mut text = fs::read(&path).unwrap();
+        let mut text = config_json(&tiny()).to_string().into_bytes();
         let at = at.index(text.len());
         text[at] = byte;
         if cut {
             text.truncate(at);
         }
-        fs::write(&path, text).unwrap();
+        fs::write(folder.path().join("config.json"), text).unwrap();
+        fs::write(folder.path().join("model.safetensors"), valid()).unwrap();
         try_load(folder.path());
     }
 
     #[test]
     fn indices_of_shards(text in "\\PC{0,60}", name in "\\PC{0,20}") {
         let folder = tempdir().unwrap();
-        write(folder.path(), &config_json(&tiny()), &tensors(&tiny(), "", Dtype::F32));
-        fs::rename(folder.path().join("model.safetensors"), folder.path().join("shard")).unwrap();
+        fs::write(folder.path().join("config.json"), config_json(&tiny()).to_string()).unwrap();
+        fs::write(folder.path().join("shard"), valid()).unwrap();
+        let index = folder.path().join("model.safetensors.index.json");
         for text in [text, json!({ "weight_map": { "wte.weight": name, "wpe.weight": "shard" } }).to_string()] {
-            fs::write(folder.path().join("model.safetensors.index.json"), text).unwrap();
+            fs::write(&index, text).unwrap();
             try_load(folder.path());
+            fs::remove_file(&index).unwrap();
         }
     }
 }

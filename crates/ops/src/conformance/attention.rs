@@ -165,10 +165,10 @@ pub(super) fn cases(c: &mut Cases) {
     // A score of 100 is known to 1e-5 in f32, and so is its exponential.
     let shape = SHAPES[3];
     c.computes("attention_forward", "large scores", move |r| {
-        forward(r, shape, Scores::Large, Dropout::NONE).slack(10.0)
+        forward(r, shape, Scores::Large, Dropout::NONE).slack(10.0).alone()
     });
     c.computes("attention_backward", "large scores", move |r| {
-        backward(r, shape, Scores::Large, Dropout::NONE).slack(10.0)
+        backward(r, shape, Scores::Large, Dropout::NONE).slack(10.0).alone()
     });
     c.computes("attention_cached_forward", "large scores", |r| {
         cached_forward(r, CACHED[3], Scores::Large).slack(10.0)

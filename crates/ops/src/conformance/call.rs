@@ -33,6 +33,8 @@ pub(super) struct Tensor {
     pub role: Role,
     /// Whether the op takes it at any length.
     pub any_length: bool,
+    /// Whether it is only as exact as activations are: it holds some, or the op may compute it from rounded ones.
+    pub rounded: bool,
     /// The size that elements have before they cancel: errors are measured against it where the result is smaller.
     pub floor: f64,
 }
@@ -44,7 +46,8 @@ impl Tensor {
             Role::Written => Rule::Checked,
             Role::Apart => Rule::Free,
         };
-        Tensor { name, values, role, rule: Box::new(move |_| rule), any_length: false, floor: 0.0 }
+        let rounded = matches!(values, Values::Act(_));
+        Tensor { name, values, role, rule: Box::new(move |_| rule), any_length: false, rounded, floor: 0.0 }
     }
 
     /// Elements that differ in what may become of them.
@@ -56,6 +59,12 @@ impl Tensor {
     /// The op takes this tensor at any length.
     pub fn any_length(mut self) -> Tensor {
         self.any_length = true;
+        self
+    }
+
+    /// Statistics of activations that the op may have rounded.
+    pub fn of_rounded(mut self) -> Tensor {
+        self.rounded = true;
         self
     }
 
@@ -183,7 +192,7 @@ pub(super) struct Call {
     pub run: Run,
     /// The same outputs by other ops, and which outputs those are.
     pub composed: Option<(&'static [&'static str], Run)>,
-    /// By how much this call's tolerance exceeds the usual: what it asks for is badly conditioned.
+    /// By how much more than usual the call multiplies the errors of f32 arithmetic.
     pub slack: f64,
 }
 
@@ -197,7 +206,7 @@ impl Call {
         Call { op, dims: dims.to_vec(), tensors, run: boxed(run), composed: None, slack: 1.0 }
     }
 
-    /// The ops that a fused one stands for. The tensors they need besides are added.
+    /// The ops that a fused one stands for, and the tensors that they need besides.
     pub fn composed<const D: usize>(
         mut self,
         outputs: &'static [&'static str],
@@ -206,6 +215,12 @@ impl Call {
     ) -> Call {
         self.tensors.extend(scratch);
         self.composed = Some((outputs, boxed(run)));
+        self
+    }
+
+    /// Not compared with composed ops: what they round in between matters too much.
+    pub fn alone(mut self) -> Call {
+        self.composed = None;
         self
     }
 

@@ -47,10 +47,11 @@ pub(super) fn check(ops: &mut impl Ops, call: &Call) -> Verdict {
 
     if let Some((names, composed)) = &call.composed {
         let composed = execute(ops, call, composed, finite)?;
-        let tolerance = 2.0 * call.slack;
         for ((tensor, composed), fused) in call.tensors.iter().zip(&composed).zip(&first) {
             if names.contains(&tensor.name) {
-                near(Precision::of(ops), tensor, &composed.wide(), fused, tolerance)
+                // Both may be off by the tolerance.
+                let tolerance = 2.0 * Precision::of(ops).tolerance(tensor.rounded, call.slack);
+                near(tensor, &composed.wide(), fused, tolerance)
                     .map_err(|e| format!("against the composed ops, {e}"))?;
             }
         }
@@ -169,15 +170,14 @@ fn inside(values: &Values, before: usize, len: usize) -> Values {
 fn compare(ops: &impl Ops, call: &Call, expected: &[Vec<f64>], got: &[Values]) -> Verdict {
     for ((tensor, expected), got) in call.tensors.iter().zip(expected).zip(got) {
         if tensor.role == Role::Written {
-            near(Precision::of(ops), tensor, expected, got, call.slack)?;
+            near(tensor, expected, got, Precision::of(ops).tolerance(tensor.rounded, call.slack))?;
         }
     }
     Ok(())
 }
 
 /// Holds ‖got − expected‖/‖expected‖ over a tensor's checked elements to the tolerance.
-fn near(precision: Precision, tensor: &Tensor, expected: &[f64], got: &Values, slack: f64) -> Verdict {
-    let tolerance = slack * precision.tolerance(&tensor.values);
+fn near(tensor: &Tensor, expected: &[f64], got: &Values, tolerance: f64) -> Verdict {
     let name = tensor.name;
     let (mut error, mut size, mut checked) = (0.0, 0.0, 0_usize);
     let mut worst = (0, -1.0);

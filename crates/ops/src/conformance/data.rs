@@ -74,13 +74,15 @@ impl Precision {
         f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000)
     }
 
-    /// The largest ‖out − ref‖/‖ref‖ let through. Statistics are f32 or better whatever `Act` is.
-    pub fn tolerance(self, values: &Values) -> f64 {
-        match (values, self.bytes) {
-            // A bf16 significand has 8 bits, so that one rounding is off by up to 2⁻⁹ and by about 2⁻¹⁰ on the average.
-            (Values::Act(_), 2) => 6e-3,
-            // Rounding to f32 is off by up to 2⁻²⁴; the rest is room for long sums and for fast exponentials.
-            _ => 1e-5,
+    /// The largest ‖out − ref‖/‖ref‖ let through. `slack` is by how much a call multiplies the errors of f32, in which
+    /// statistics are kept and sums are made whatever `Act` is; `rounded` says whether the result has been rounded to `Act`.
+    pub fn tolerance(self, rounded: bool, slack: f64) -> f64 {
+        // One rounding to f32 is off by up to 2⁻²⁴; the rest is room for long sums and for fast exponentials.
+        let arithmetic = slack * 1e-5;
+        match (rounded, self.bytes) {
+            // A bf16 significand has 8 bits: one rounding is off by up to 2⁻⁹, and there may be four in a row.
+            (true, 2) => arithmetic + 4.0 / 512.0,
+            _ => arithmetic,
         }
     }
 }

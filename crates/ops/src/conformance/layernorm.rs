@@ -116,8 +116,8 @@ fn residual_forward(r: &mut Random, (N, C): (usize, usize), eps: f32, biased: bo
     let mut tensors = vec![
         output("res", N * C),
         output("out", N * C),
-        stat_output("mean", N),
-        stat_output("rstd", N),
+        stat_output("mean", N).of_rounded().floor(1.0),
+        stat_output("rstd", N).of_rounded(),
         input("a", r.act(N * C, 2.0)),
         input("b", r.act(N * C, 1.0)),
     ];

@@ -116,10 +116,10 @@ fn filled<O: Ops, K: Kind>(ops: &mut O) -> std::result::Result<Slot<K>, String> 
 fn holds<O: Ops, K: Kind>(ops: &mut O, slot: Slot<K>, expected: &[K::Host]) -> Verdict {
     let mut got = zeros::<K>(slot.len);
     ok(ops.download(&mut got, slot))?;
-    if got == expected {
-        return Ok(());
+    match (0..got.len()).find(|i| got[*i] != expected[*i]) {
+        None => Ok(()),
+        Some(i) => Err(format!("element {i} of {slot:?} is {:?}, expected {:?}", got[i], expected[i])),
     }
-    Err(format!("{slot:?} holds {got:?}, expected {expected:?}"))
 }
 
 fn describes(ops: &mut impl Ops) -> Verdict {

@@ -76,9 +76,8 @@ pub fn forward<F: Float>(out: &mut [F], lse: &mut [F], qkv: &[F], B: usize, head
     }
 }
 
-/// With m the dropout mask, out = Σ m·p·v gives dv\[t2\] += m·p·dout and dp = m·(dout·v\[t2\]). The softmax gives
-/// ds = p·(dp − Σ p·dp), and Σ p·dp = Σ m·p·(dout·v) = dout·out: no second pass over the row is needed. From
-/// s = q·k/√HS, dq += ds·k/√HS and dk\[t2\] += ds·q/√HS.
+/// dv\[t2\] += m·p·dout; ds = p·(m·(dout·v\[t2\]) − dout·out); dq += ds·k/√HS; dk\[t2\] += ds·q/√HS.
+/// [Derivation](crate::Ops::attention_backward).
 pub fn backward<F: Float>(
     dqkv: &mut [F],
     dout: &[F],

@@ -19,8 +19,8 @@ pub fn forward<F: Float>(losses: &mut [F], logits: &[F], targets: &[u32], V: usi
     }
 }
 
-/// ∂loss/∂logits\[v\] = exp(logits\[v\])/Σ exp − \[v = target\]: the softmax less the one-hot target, here times `scale`, in place
-/// of the logits.
+/// The same losses, and logits ← scale·(softmax(logits) − onehot(target)).
+/// [Derivation](crate::Ops::cross_entropy_forward_backward).
 pub fn forward_backward<F: Float>(
     losses: &mut [F],
     logits: &mut [F],

@@ -28,9 +28,8 @@ pub fn forward<F: Float>(
     }
 }
 
-/// With x̂ = (x − μ)·r and g = dout∘weight, the chain rule through out = x̂∘weight + bias gives dweight = Σ_n dout∘x̂ and
-/// dbias = Σ_n dout. μ and r depend on every element of the row: ∂μ/∂xᵢ = 1/C and ∂r/∂xᵢ = −r²·x̂ᵢ/C, so
-/// ∂x̂ⱼ/∂xᵢ = r·(δᵢⱼ − 1/C − x̂ᵢ·x̂ⱼ/C) and dxᵢ = r·(gᵢ − meanⱼ(gⱼ) − x̂ᵢ·meanⱼ(gⱼ·x̂ⱼ)).
+/// dinp = rstd·(g − mean(g) − x̂·mean(g∘x̂)) with x̂ = (inp − mean)·rstd and g = dout∘weight; dweight = Σ_n dout∘x̂;
+/// dbias = Σ_n dout. [Derivation](crate::Ops::layernorm_backward).
 pub fn backward<F: Float>(
     dinp: &mut [F],
     dweight: &mut [F],

@@ -1,8 +1,8 @@
 //! The operations in float64 and plain loops: to be read, and to be trusted.
 //!
-//! One file per op, the backward after its forward with its derivation above it. The functions take slices and are
-//! generic over the float, so that gradients can be checked in float64 and a backend in f32 may borrow a loop that
-//! is not worth its own.
+//! One file per op, the backward after its forward; what is derived, is derived in [`Ops`](crate::Ops). The functions take
+//! slices and are generic over the float, so that gradients can be checked in float64 and a backend in f32 may borrow a
+//! loop that is not worth its own.
 
 pub mod adamw;
 pub mod attention;

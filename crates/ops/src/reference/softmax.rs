@@ -16,7 +16,7 @@ pub fn forward<F: Float>(probs: &mut [F], scores: &[F], T: usize) {
     }
 }
 
-/// From ∂pᵢ/∂sⱼ = pᵢ·(δᵢⱼ − pⱼ): dsⱼ = Σᵢ dpᵢ·pᵢ·(δᵢⱼ − pⱼ) = pⱼ·(dpⱼ − Σᵢ pᵢ·dpᵢ).
+/// dscores = probs∘(dprobs − Σ probs·dprobs). [Derivation](crate::Ops::softmax_backward).
 pub fn backward<F: Float>(dscores: &mut [F], dprobs: &[F], probs: &[F], T: usize) {
     for (row, dscores) in dscores.chunks_exact_mut(T).enumerate() {
         let live = row % T + 1;

@@ -1,16 +1,16 @@
-//! A backend broken outside its loops: memory, bounds, refusals.
-
-use std::cell::Cell;
+//! The reference altered outside its loops: broken in its memory, bounds or refusals, or storing activations as bf16.
 
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{Act, AdamW, Dropout, Error, Kind, Ops, Result, Slot, Stat, Tok, Update};
 
-/// The reference with one fault.
-pub struct Broken {
+/// The reference with one fault, or in another precision.
+pub struct Altered {
     ops: Reference,
     op: &'static str,
     fault: &'static str,
-    calls: Cell<u32>,
+    calls: u32,
+    /// The allocations of activations, where these are stored as bf16.
+    bf16: Option<Vec<Slot<Act>>>,
 }
 
 /// Ops and their faults. What holds for every op is broken in `gelu_forward`.
@@ -40,9 +40,28 @@ pub const BACKEND_FAULTS: &[(&str, &[&str])] = &[
     ),
 ];
 
-impl Broken {
+impl Altered {
     pub fn of(op: &'static str, fault: &'static str) -> Self {
-        Broken { ops: Reference::new(), op, fault, calls: Cell::new(0) }
+        Altered { ops: Reference::new(), op, fault, calls: 0, bf16: None }
+    }
+
+    /// A backend that computes in float64 and stores activations as bf16: no fault, and errors of its own size.
+    pub fn bf16() -> Self {
+        Altered { bf16: Some(Vec::new()), ..Altered::of("", "") }
+    }
+
+    /// Rounds all activations: those that were not written are rounded already.
+    fn round(&mut self) -> Result {
+        for slot in self.bf16.iter().flatten() {
+            let round = |x: &f64| {
+                let bits = (*x as f32).to_bits();
+                f64::from(f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
+            };
+            let rounded: Vec<f64> =
+                self.ops.read(*slot)?.iter().map(|x| if x.is_nan() { *x } else { round(x) }).collect();
+            self.ops.write(*slot, &rounded)?;
+        }
+        Ok(())
     }
 
     fn fault(&self, op: &str) -> &'static str {
@@ -64,26 +83,39 @@ fn reworded(error: Error, op: &'static str, message: &str) -> Error {
     }
 }
 
+type A = Slot<Act>;
+type S = Slot<Stat>;
+type K = Slot<Tok>;
+
 /// Hands ops on to the reference.
 macro_rules! delegate {
     ($($name:ident($($arg:ident: $type:ty),*);)*) => {
         $(fn $name(&mut self, $($arg: $type),*) -> Result {
-            self.ops.$name($($arg),*)
+            self.ops.$name($($arg),*)?;
+            self.round()
         })*
     };
 }
 
-impl Ops for Broken {
+impl Ops for Altered {
     fn device(&self) -> String {
         if self.fault("device") == "no name" { String::new() } else { self.ops.device() }
     }
 
     fn act_bytes(&self) -> usize {
-        if self.fault("device") == "no size" { 0 } else { self.ops.act_bytes() }
+        match (self.fault("device"), &self.bf16) {
+            ("no size", _) => 0,
+            (_, Some(_)) => 2,
+            (_, None) => self.ops.act_bytes(),
+        }
     }
 
     fn alloc<K: Kind>(&mut self, len: usize) -> Result<Slot<K>> {
-        match (self.fault("alloc"), self.ops.alloc(len)) {
+        let slot = self.ops.alloc::<K>(len);
+        if let (Ok(slot), Some(acts), "Act") = (&slot, &mut self.bf16, K::NAME) {
+            acts.push(Slot::whole(slot.allocation, len));
+        }
+        match (self.fault("alloc"), slot) {
             ("not zeroed", Ok(slot)) => {
                 self.ops.upload(slot, bytemuck::cast_slice(&vec![1_u32; len]))?;
                 Ok(slot)
@@ -91,7 +123,7 @@ impl Ops for Broken {
             ("out of memory as a bad argument", Err(Error::OutOfMemory { .. })) => {
                 Err(Error::Argument { op: "alloc", message: "too much".into() })
             }
-            ("one element less", Ok(slot)) => Ok(slot.slice(0..len - 1)),
+            ("one element less", Ok(slot)) => Ok(slot.slice(0..len.saturating_sub(1))),
             (_, result) => result,
         }
     }
@@ -100,17 +132,23 @@ impl Ops for Broken {
         match (self.fault("free"), slot.offset) {
             ("nothing", _) => Ok(()),
             ("a part", 0) => self.ops.free(slot).or(Ok(())),
-            ("twice", _) => match self.ops.zero(slot) {
+            ("twice", _) => match self.ops.zero(slot.slice(0..0)) {
                 Ok(()) => self.ops.free(slot),
                 Err(_) => Ok(()),
             },
-            _ => self.ops.free(slot),
+            _ => {
+                self.ops.free(slot)?;
+                self.bf16.iter_mut().for_each(|acts| acts.retain(|held| held.allocation != slot.allocation));
+                Ok(())
+            }
         }
     }
 
     fn upload<K: Kind>(&mut self, dst: Slot<K>, src: &[K::Host]) -> Result {
         match self.fault("upload") {
-            "last element dropped" => self.ops.upload(dst.slice(0..dst.len - 1), &src[..src.len() - 1]),
+            "last element dropped" if dst.len == src.len() => {
+                self.ops.upload(dst.slice(0..dst.len - 1), &src[..src.len() - 1])
+            }
             "cut to length" => {
                 let len = dst.len.min(src.len());
                 self.ops.upload(dst.slice(0..len), &src[..len])
@@ -123,13 +161,16 @@ impl Ops for Broken {
                 Err(_) if dst.offset > 0 => Ok(()),
                 result => result,
             },
-            _ => self.ops.upload(dst, src),
+            _ => {
+                self.ops.upload(dst, src)?;
+                self.round()
+            }
         }
     }
 
     fn download<K: Kind>(&mut self, dst: &mut [K::Host], src: Slot<K>) -> Result {
         let len = match self.fault("download") {
-            "last element dropped" => dst.len() - 1,
+            "last element dropped" if dst.len() == src.len => dst.len() - 1,
             "cut to length" => dst.len(),
             _ => return self.ops.download(dst, src),
         };
@@ -176,47 +217,47 @@ impl Ops for Broken {
                 Err(error)
             }
             (_, Err(error)) => Err(error),
-            (_, Ok(())) => self.spoil(fault, out, inp),
+            (_, Ok(())) => self.spoil(fault, out, inp).and_then(|()| self.round()),
         }
     }
 
     delegate! {
-        embedding_forward(out: Slot<Act>, tokens: Slot<Tok>, wte: Slot<Act>, wpe: Slot<Act>, B: usize, T: usize, C: usize, pos: usize);
-        embedding_backward(dwte: Slot<Act>, dwpe: Slot<Act>, dout: Slot<Act>, tokens: Slot<Tok>, B: usize, T: usize, C: usize, update: Update);
-        layernorm_forward(out: Slot<Act>, mean: Slot<Stat>, rstd: Slot<Stat>, inp: Slot<Act>, weight: Slot<Act>, bias: Option<Slot<Act>>, N: usize, C: usize, eps: f32);
-        layernorm_backward(dinp: Slot<Act>, dweight: Slot<Act>, dbias: Option<Slot<Act>>, dout: Slot<Act>, inp: Slot<Act>, weight: Slot<Act>, mean: Slot<Stat>, rstd: Slot<Stat>, N: usize, C: usize, update_inp: Update, update: Update);
-        residual_forward(out: Slot<Act>, a: Slot<Act>, b: Slot<Act>);
-        residual_backward(da: Slot<Act>, dout: Slot<Act>, update: Update);
-        residual_layernorm_forward(res: Slot<Act>, out: Slot<Act>, mean: Slot<Stat>, rstd: Slot<Stat>, a: Slot<Act>, b: Slot<Act>, weight: Slot<Act>, bias: Option<Slot<Act>>, N: usize, C: usize, eps: f32);
-        matmul_forward(out: Slot<Act>, inp: Slot<Act>, weight: Slot<Act>, bias: Option<Slot<Act>>, N: usize, C: usize, OC: usize);
-        matmul_gelu_forward(out: Slot<Act>, pre: Slot<Act>, inp: Slot<Act>, weight: Slot<Act>, bias: Option<Slot<Act>>, N: usize, C: usize, OC: usize);
-        matmul_residual_forward(out: Slot<Act>, residual: Slot<Act>, inp: Slot<Act>, weight: Slot<Act>, bias: Option<Slot<Act>>, N: usize, C: usize, OC: usize);
-        matmul_backward_input(dinp: Slot<Act>, dout: Slot<Act>, weight: Slot<Act>, N: usize, C: usize, OC: usize, update: Update);
-        matmul_gelu_backward_input(dpre: Slot<Act>, dout: Slot<Act>, weight: Slot<Act>, pre: Slot<Act>, N: usize, C: usize, OC: usize);
-        matmul_backward_weight(dweight: Slot<Act>, dbias: Option<Slot<Act>>, dout: Slot<Act>, inp: Slot<Act>, N: usize, C: usize, OC: usize, update: Update);
-        bias_forward(x: Slot<Act>, bias: Slot<Act>, N: usize, OC: usize);
-        bias_backward(dbias: Slot<Act>, dout: Slot<Act>, N: usize, OC: usize, update: Update);
-        attention_forward(out: Slot<Act>, lse: Slot<Stat>, qkv: Slot<Act>, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
-        attention_backward(dqkv: Slot<Act>, dout: Slot<Act>, out: Slot<Act>, lse: Slot<Stat>, qkv: Slot<Act>, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
-        attention_cached_forward(out: Slot<Act>, kcache: Slot<Act>, vcache: Slot<Act>, qkv: Slot<Act>, B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize);
-        attention_scores_forward(scores: Slot<Act>, qkv: Slot<Act>, B: usize, T: usize, NH: usize, HS: usize);
-        attention_scores_backward(dqkv: Slot<Act>, dscores: Slot<Act>, qkv: Slot<Act>, B: usize, T: usize, NH: usize, HS: usize);
-        softmax_forward(probs: Slot<Act>, scores: Slot<Act>, R: usize, T: usize);
-        softmax_backward(dscores: Slot<Act>, dprobs: Slot<Act>, probs: Slot<Act>, R: usize, T: usize);
-        attention_values_forward(out: Slot<Act>, probs: Slot<Act>, qkv: Slot<Act>, B: usize, T: usize, NH: usize, HS: usize);
-        attention_values_backward(dprobs: Slot<Act>, dqkv: Slot<Act>, dout: Slot<Act>, probs: Slot<Act>, qkv: Slot<Act>, B: usize, T: usize, NH: usize, HS: usize);
-        gelu_backward(dinp: Slot<Act>, dout: Slot<Act>, inp: Slot<Act>);
-        dropout_forward(out: Slot<Act>, inp: Slot<Act>, dropout: Dropout);
-        dropout_backward(dinp: Slot<Act>, dout: Slot<Act>, dropout: Dropout);
-        cross_entropy_forward(losses: Slot<Stat>, logits: Slot<Act>, targets: Slot<Tok>, N: usize, V: usize, Vp: usize);
-        cross_entropy_forward_backward(losses: Slot<Stat>, logits: Slot<Act>, targets: Slot<Tok>, N: usize, V: usize, Vp: usize, scale: f32);
-        sum(out: Slot<Stat>, inp: Slot<Stat>);
-        global_norm(out: Slot<Stat>, grads: Slot<Act>);
-        adamw(params: Slot<Act>, m: Slot<Stat>, v: Slot<Stat>, grads: Slot<Act>, norm: Slot<Stat>, constants: AdamW);
+        embedding_forward(out: A, tokens: K, wte: A, wpe: A, B: usize, T: usize, C: usize, pos: usize);
+        embedding_backward(dwte: A, dwpe: A, dout: A, tokens: K, B: usize, T: usize, C: usize, update: Update);
+        layernorm_forward(out: A, mean: S, rstd: S, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, eps: f32);
+        layernorm_backward(dinp: A, dweight: A, dbias: Option<A>, dout: A, inp: A, weight: A, mean: S, rstd: S, N: usize, C: usize, update_inp: Update, update: Update);
+        residual_forward(out: A, a: A, b: A);
+        residual_backward(da: A, dout: A, update: Update);
+        residual_layernorm_forward(res: A, out: A, mean: S, rstd: S, a: A, b: A, weight: A, bias: Option<A>, N: usize, C: usize, eps: f32);
+        matmul_forward(out: A, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, OC: usize);
+        matmul_gelu_forward(out: A, pre: A, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, OC: usize);
+        matmul_residual_forward(out: A, residual: A, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, OC: usize);
+        matmul_backward_input(dinp: A, dout: A, weight: A, N: usize, C: usize, OC: usize, update: Update);
+        matmul_gelu_backward_input(dpre: A, dout: A, weight: A, pre: A, N: usize, C: usize, OC: usize);
+        matmul_backward_weight(dweight: A, dbias: Option<A>, dout: A, inp: A, N: usize, C: usize, OC: usize, update: Update);
+        bias_forward(x: A, bias: A, N: usize, OC: usize);
+        bias_backward(dbias: A, dout: A, N: usize, OC: usize, update: Update);
+        attention_forward(out: A, lse: S, qkv: A, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
+        attention_backward(dqkv: A, dout: A, out: A, lse: S, qkv: A, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
+        attention_cached_forward(out: A, kcache: A, vcache: A, qkv: A, B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize);
+        attention_scores_forward(scores: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
+        attention_scores_backward(dqkv: A, dscores: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
+        softmax_forward(probs: A, scores: A, R: usize, T: usize);
+        softmax_backward(dscores: A, dprobs: A, probs: A, R: usize, T: usize);
+        attention_values_forward(out: A, probs: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
+        attention_values_backward(dprobs: A, dqkv: A, dout: A, probs: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
+        gelu_backward(dinp: A, dout: A, inp: A);
+        dropout_forward(out: A, inp: A, dropout: Dropout);
+        dropout_backward(dinp: A, dout: A, dropout: Dropout);
+        cross_entropy_forward(losses: S, logits: A, targets: K, N: usize, V: usize, Vp: usize);
+        cross_entropy_forward_backward(losses: S, logits: A, targets: K, N: usize, V: usize, Vp: usize, scale: f32);
+        sum(out: S, inp: S);
+        global_norm(out: S, grads: A);
+        adamw(params: A, m: S, v: S, grads: A, norm: S, constants: AdamW);
     }
 }
 
-impl Broken {
+impl Altered {
     /// Breaks what `gelu_forward` has done.
     fn spoil(&mut self, fault: &str, out: Slot<Act>, inp: Slot<Act>) -> Result {
         let element = |of: Slot<Act>, offset: usize| {
@@ -234,8 +275,8 @@ impl Broken {
                 self.ops.upload(first, &[x])
             }
             "differs from run to run" => {
-                self.calls.set(self.calls.get() + 1);
-                let x = self.get(first)? * (1.0 + 1e-6 * self.calls.get() as f32);
+                self.calls += 1;
+                let x = self.get(first)? * (1.0 + 1e-6 * self.calls as f32);
                 self.ops.upload(first, &[x])
             }
             "wrong at odd addresses" if out.offset % 2 == 1 => self.ops.zero(out),

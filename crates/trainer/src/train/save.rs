@@ -33,7 +33,7 @@ pub fn save<O: Ops>(
 ) -> Result<PathBuf> {
     let config = trainer.config().clone();
     let params = trainer.params()?;
-    let (m, v) = trainer.moments()?;
+    let [m, v] = trainer.moments()?;
     let snapshot = Snapshot { step: place.step, config: &config, params: &params, m: &m, v: &v };
     let end_of_text = tokenizer.end_of_text();
     let extras = Extras {

@@ -1,0 +1,8 @@
+//! The crate as its users see it.
+#![allow(non_snake_case)] // dimensions keep the field's upper-case names
+
+mod order;
+mod prepare;
+mod token_files;
+mod tokenizers;
+mod wikitext2;

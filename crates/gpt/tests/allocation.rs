@@ -1,0 +1,61 @@
+//! Steps allocate nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use wikigpt_gpt::{Config, Regularize, Trainer, init};
+use wikigpt_ops::reference::Reference;
+use wikigpt_ops::{AdamW, Update};
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The allocations that a piece of work makes.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    work();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+/// One test alone, as the count is the whole process's.
+#[test]
+fn no_step_allocates() {
+    let config =
+        Config { n_layer: 2, n_head: 2, n_embd: 8, context: 8, ..Config::preset("tiny", 13).unwrap() };
+    let mut trainer = Trainer::new(Reference::new(), &config, 2, 6).unwrap();
+    trainer.set_params(&init(&config, 3).unwrap()).unwrap();
+    let tokens: Vec<u32> = (0..12).collect();
+    let adamw =
+        AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, clip: Some(1.0) };
+    let mut step = || {
+        let regularize = Regularize { dropout: 0.1, seed: 1 };
+        trainer.accumulate(&tokens, &tokens, 0.1, regularize, Update::Set).unwrap();
+        trainer.accumulate(&tokens, &tokens, 0.1, regularize, Update::Add).unwrap();
+        trainer.step(adamw).unwrap();
+        trainer.forward(&tokens, &tokens).unwrap();
+        trainer.losses().unwrap();
+    };
+    assert_eq!(allocations(&mut step), 0);
+
+    let mut generator = trainer.generator(2).unwrap();
+    assert_ne!(allocations(|| drop(vec![0_u8; 9])), 0);
+    generator.prefill(&tokens[..2]).unwrap();
+    assert_eq!(allocations(|| (0..6).for_each(|_| generator.step(&tokens[..2]).unwrap())), 0);
+}

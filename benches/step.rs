@@ -59,7 +59,8 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step");
     for (name, preset, V, T, B) in SHAPES {
         let config = Config { context: T, ..Config::preset(preset, V).expect("a preset") };
-        let flops = Plan::new(&config, B, T, true, size_of::<f32>()).expect("a possible shape").flops_per_token;
+        let flops =
+            Plan::new(&config, B, T, true, size_of::<f32>()).expect("a possible shape").flops_per_token;
         group.throughput(Throughput::Elements((B * T) as u64));
         group.sample_size(if name == "S" { 50 } else { 10 });
         // Made when it is first asked for: a filter may leave it out.

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::{
-    TINY, assert_fails, checkpoint, json, losses, metrics, ok, ok_line, path, prepare, run, text, train_tiny, tree,
-    wikigpt,
+    TINY, assert_fails, checkpoint, json, losses, metrics, ok, ok_line, path, prepare, run, text, train_tiny,
+    tree, wikigpt,
 };
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -190,7 +190,7 @@ fn models_go_out_and_come_back() {
 fn a_model_without_a_tokenizer_is_evaluated() {
     let top = tempfile::tempdir().unwrap();
     let (folder, hf) = (top.path().join("run"), top.path().join("hf"));
-    let data = prepare(top.path(), &"The lake lies among hills.\n".repeat(100), "bpe:300");
+    let data = prepare(top.path(), &"The lake lies among hills.\n".repeat(100), "bpe:270");
     let flags = format!("train {TINY} --steps 2 --sample-every 0");
     ok_line(&flags, &["--data", path(&data), "--out", path(&folder)]);
     ok(["export", path(&folder), "--out", path(&hf)]);
@@ -252,7 +252,10 @@ fn gradients_that_stay_beyond_numbers_stop_the_run_and_keep_the_checkpoint() {
         assert_fails(&output, 1, &["10 steps in a row", "not finite", "step-00000005"], checkpoints);
         assert!(text(&output.stderr).contains("skipped"));
         assert!(checkpoint(&folder, 5).is_dir());
-        let skipped = metrics(&folder).iter().filter(|line| line["grad_norm"].is_null() && line["kind"] == "train").count();
+        let skipped = metrics(&folder)
+            .iter()
+            .filter(|line| line["grad_norm"].is_null() && line["kind"] == "train")
+            .count();
         assert_eq!(skipped, 10);
         ok(["generate", path(&folder), "--max-new-tokens", "3"]);
     }

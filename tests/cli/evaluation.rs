@@ -55,8 +55,17 @@ fn every_figure_is_that_of_the_definition() {
     for (context, stride, batch) in [(16, 16, 3), (16, 1, 7), (16, 5, 4), (9, 4, 1), (7, 7, 64), (1, 1, 5)] {
         let flags = [context, stride, batch].map(|n: usize| n.to_string());
         let report = json(&ok([
-            "eval", path(&folder), "--data", path(&data), "--json", "--context", &flags[0], "--stride", &flags[1],
-            "--batch", &flags[2],
+            "eval",
+            path(&folder),
+            "--data",
+            path(&data),
+            "--json",
+            "--context",
+            &flags[0],
+            "--stride",
+            &flags[1],
+            "--batch",
+            &flags[2],
         ]));
         let losses = token_by_token(&folder, &data, context, stride);
         let (nats, tokens) = (losses.iter().sum::<f64>(), losses.len() as f64);
@@ -67,7 +76,13 @@ fn every_figure_is_that_of_the_definition() {
         assert_near(number(&report, "word_perplexity"), (nats / number(&valid, "words")).exp(), &case);
         assert_near(number(&report, "bits_per_byte"), nats / number(&valid, "bytes") / 2_f64.ln(), &case);
         let said = ["split", "words", "bytes", "context", "stride"].map(|key| report[key].clone());
-        let expected = [json("\"valid\""), valid["words"].clone(), valid["bytes"].clone(), context.into(), stride.into()];
+        let expected = [
+            json("\"valid\""),
+            valid["words"].clone(),
+            valid["bytes"].clone(),
+            context.into(),
+            stride.into(),
+        ];
         assert_eq!(said, expected, "{case}");
     }
 }
@@ -78,7 +93,8 @@ fn the_report_has_the_documented_keys_in_order() {
     let folder = top.path().join("run");
     train_tiny(&folder, "--steps 2 --sample-every 0");
     let report = ok(["eval", path(&folder), "--json"]);
-    let keys = ["split", "tokens", "loss", "perplexity", "words", "word_perplexity", "bytes", "bits_per_byte"];
+    let keys =
+        ["split", "tokens", "loss", "perplexity", "words", "word_perplexity", "bytes", "bits_per_byte"];
     let mut after = 0;
     for key in [&keys[..], &["context", "stride"]].concat() {
         let at = report.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("no {key} in {report}"));
@@ -88,8 +104,15 @@ fn the_report_has_the_documented_keys_in_order() {
     let report = json(&report);
     assert_eq!((&report["context"], &report["stride"]), (&16.into(), &16.into()));
     let lines = ok(["eval", path(&folder)]);
-    for word in ["loss", "perplexity", "word perplexity", "bits per byte", "split valid, context 16, stride 16"] {
+    for word in
+        ["loss", "perplexity", "word perplexity", "bits per byte", "split valid, context 16, stride 16"]
+    {
         assert!(lines.contains(word), "no `{word}` in {lines}");
     }
-    assert_fails(&run(["eval", path(&folder), "--split", "test"]), 2, &["--split test"], "a split that is not there");
+    assert_fails(
+        &run(["eval", path(&folder), "--split", "test"]),
+        2,
+        &["--split test"],
+        "a split that is not there",
+    );
 }

@@ -110,7 +110,12 @@ fn folders_that_cannot_be_written() {
             // Whether the name or the permissions are at fault, the system says in its own way.
             let status = output.status.code().unwrap();
             assert!(matches!(status, 1 | 2), "{line}: {}", text(&output.stderr));
-            assert_fails(&output, status, &[if out.starts_with("/proc") { "/proc" } else { "text.txt" }], line);
+            assert_fails(
+                &output,
+                status,
+                &[if out.starts_with("/proc") { "/proc" } else { "text.txt" }],
+                line,
+            );
         }
     }
 }
@@ -128,7 +133,8 @@ fn readers_that_go_away_are_no_failure() {
     assert_fails(&output, 1, &["No space left on device"], "generate to a full disk");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = wikigpt("generate --max-new-tokens 50 --seed 1").arg(&folder).stdout(writer).status().unwrap();
+    let status =
+        wikigpt("generate --max-new-tokens 50 --seed 1").arg(&folder).stdout(writer).status().unwrap();
     assert_eq!(status.code(), Some(0));
     // Nobody reads stderr: training goes on.
     let (reader, writer) = std::io::pipe().unwrap();

@@ -6,10 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::common::{TINY, assert_fails, checkpoint, losses, metrics, ok_line, path, run, text, train_tiny, wikigpt};
+use crate::common::{
+    TINY, assert_fails, checkpoint, losses, metrics, ok_line, path, run, text, train_tiny, wikigpt,
+};
 
 /// Everything that a step depends on is in use.
-const RUN: &str = "--warmup 3 --eval-every 5 --eval-batches 2 --sample-every 4 --dropout 0.1 --grad-accum 2 --keep 0";
+const RUN: &str =
+    "--warmup 3 --eval-every 5 --eval-batches 2 --sample-every 4 --dropout 0.1 --grad-accum 2 --keep 0";
 
 /// Parameters and moments of two runs after a step are the same bytes.
 #[track_caller]

@@ -63,7 +63,8 @@ fn parse(text: &str) -> Result<(Table, Digests), String> {
     let mut digests = Digests::new();
     for (key, value) in written {
         if key == DIGESTS {
-            digests = value.try_into().map_err(|error: toml::de::Error| format!("{key}: {}", error.message()))?;
+            digests =
+                value.try_into().map_err(|error: toml::de::Error| format!("{key}: {}", error.message()))?;
             continue;
         }
         let name = key.replace('_', "-");

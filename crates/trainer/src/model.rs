@@ -24,8 +24,12 @@ pub fn convert(from: &Path, out: &Path) -> Result<()> {
         Some(tokenizer) => Ok(tokenizer.save(folder)?),
         None => Ok(()),
     };
-    let extras =
-        Extras { bos_token_id: end_of_text, eos_token_id: end_of_text, tokenizer_json: None, fill: Some(&fill) };
+    let extras = Extras {
+        bos_token_id: end_of_text,
+        eos_token_id: end_of_text,
+        tokenizer_json: None,
+        fill: Some(&fill),
+    };
     files::save_model(out, &model.config, &model.params, &extras)?;
     let without = if tokenizer.is_some() { "" } else { " (it has no tokenizer)" };
     output::note(&format!("{} is now in {}{without}", model.folder.display(), out.display()));

@@ -109,11 +109,7 @@ fn events() -> Result<()> {
     execute(Command::new(binary()?).args(train).arg(&run_folder))?;
     let checks = root().join("tools/checks");
     let python = python::environment("checks-venv", &checks.join("requirements.txt"))?;
-    execute(
-        Command::new(python)
-            .arg(checks.join("tensorboard_events.py"))
-            .arg(&run_folder),
-    )
+    execute(Command::new(python).arg(checks.join("tensorboard_events.py")).arg(&run_folder))
 }
 
 /// Builds `wikigpt` as the tests have it; its path.

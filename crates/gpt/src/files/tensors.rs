@@ -222,8 +222,7 @@ impl<'a> Named<'a> {
         let expected = stored_shape(tensor);
         if view.shape != expected {
             let found = view.shape;
-            let message =
-                format!("{prefix}{name} has the shape {found:?}; the model asks for {expected:?}");
+            let message = format!("{prefix}{name} has the shape {found:?}; the model asks for {expected:?}");
             return Err(file(view.path, message));
         }
         if !is_float(view.dtype) {

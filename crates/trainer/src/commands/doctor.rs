@@ -92,7 +92,8 @@ fn describe(report: &Report) -> String {
     let size = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), progress::bytes);
     let features = if cpu.features.is_empty() { "none known".to_owned() } else { cpu.features.join(", ") };
     let folder = |folder: &Folder| {
-        let path = folder.path.as_ref().map_or("none: HOME is not set".to_owned(), |p| p.display().to_string());
+        let path =
+            folder.path.as_ref().map_or("none: HOME is not set".to_owned(), |p| p.display().to_string());
         format!("{path}, {} free", size(folder.free))
     };
     [

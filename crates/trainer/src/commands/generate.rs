@@ -227,7 +227,10 @@ fn token_ids(list: &str, vocab_size: usize) -> Result<Vec<u32>> {
     for word in list.split_whitespace() {
         match word.parse() {
             Ok(id) if (id as usize) < vocab_size => ids.push(id),
-            _ => bad_input!("--prompt-ids: {word} is not a token of the model, which are 0 to {}", vocab_size - 1),
+            _ => bad_input!(
+                "--prompt-ids: {word} is not a token of the model, which are 0 to {}",
+                vocab_size - 1
+            ),
         }
     }
     Ok(ids)

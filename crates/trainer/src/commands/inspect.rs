@@ -64,8 +64,11 @@ fn dataset(path: &Path) -> Result<Found> {
 
 /// A dataset in lines.
 pub fn describe_dataset(manifest: &Manifest) -> String {
-    let mut lines =
-        vec![format!("tokenizer {}, vocabulary {}", manifest.tokenizer, thousands(manifest.vocab_size as u64))];
+    let mut lines = vec![format!(
+        "tokenizer {}, vocabulary {}",
+        manifest.tokenizer,
+        thousands(manifest.vocab_size as u64)
+    )];
     for split in Split::ALL {
         if let Some(info) = manifest.split(split) {
             let [tokens, words, bytes] = [info.tokens, info.words, info.bytes].map(thousands);
@@ -108,7 +111,9 @@ fn model(path: &Path) -> Result<Found> {
 /// The last line of a kind in `metrics.jsonl`.
 fn last_line(metrics: &str, kind: &str) -> Option<Line> {
     let lines = metrics.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    lines.into_iter().find(|line| matches!((line, kind), (Line::Train(_), "train") | (Line::Valid(_), "valid")))
+    lines
+        .into_iter()
+        .find(|line| matches!((line, kind), (Line::Train(_), "train") | (Line::Valid(_), "valid")))
 }
 
 fn describe_model(found: &Description) -> Vec<String> {

@@ -12,7 +12,11 @@ use crate::signals;
 const LENGTH: usize = 160;
 
 /// Lets the model write from the start of a paragraph.
-pub fn sample<O: Ops>(trainer: &mut Trainer<O>, tokenizer: &Tokenizer, settings: &Settings) -> Result<String> {
+pub fn sample<O: Ops>(
+    trainer: &mut Trainer<O>,
+    tokenizer: &Tokenizer,
+    settings: &Settings,
+) -> Result<String> {
     let mut prompt = tokenizer.encode("\n The ")?;
     prompt.truncate(settings.config.context);
     let sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, seed: settings.seed };

@@ -45,6 +45,8 @@ pub fn save<O: Ops>(
     checkpoints.save(&snapshot, place, &extras).map_err(|error| match error {
         // Values that are not finite: training is at fault, not what it was given.
         Error::File { .. } => anyhow::anyhow!("cannot save the checkpoint of step {}: {error}", place.step),
-        other => anyhow::Error::new(other).context(format!("cannot save the checkpoint of step {}", place.step)),
+        other => {
+            anyhow::Error::new(other).context(format!("cannot save the checkpoint of step {}", place.step))
+        }
     })
 }

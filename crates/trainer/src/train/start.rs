@@ -73,7 +73,8 @@ pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
     };
     make_absolute(&mut flags)?;
     let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(|origin| &origin.config))?;
-    let done = origin.as_ref().and_then(|origin| origin.progress.as_ref()).map_or(0, |(_, _, place)| place.step);
+    let done =
+        origin.as_ref().and_then(|origin| origin.progress.as_ref()).map_or(0, |(_, _, place)| place.step);
     if settings.steps < done {
         bad_input!("--steps {}: the run has already done {done} steps", settings.steps);
     }
@@ -154,7 +155,11 @@ fn begin_on<O: Ops>(
     announce(settings, dataset, &run, trainer.backend().device())?;
     let training = Training::new(trainer, settings, dataset, &tokens, &run, place);
     // A run that cannot begin leaves no folder that looks like one.
-    let training = training.inspect_err(|_| if place.is_none() { run.discard() })?;
+    let training = training.inspect_err(|_| {
+        if place.is_none() {
+            run.discard()
+        }
+    })?;
     training.run()
 }
 

@@ -209,7 +209,9 @@ impl<'a, O: Ops> Training<'a, O> {
             Some((_, path)) => format!("the last good checkpoint is {}", path.display()),
             None => "there is no checkpoint yet".to_owned(),
         };
-        bail!("{MOST_SKIPPED} steps in a row have had a gradient that is not finite: try a smaller --lr; {good}")
+        bail!(
+            "{MOST_SKIPPED} steps in a row have had a gradient that is not finite: try a smaller --lr; {good}"
+        )
     }
 
     /// Takes its name from a checkpoint whose parameters are of no use, so that it is not the one to go on from.

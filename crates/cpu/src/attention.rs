@@ -103,6 +103,11 @@ unsafe fn tile_product(micro: &Micro, c: *mut f32, ldc: usize, a: Matrix, b: &[f
     let Size { rows, cols, depth, panel } = size;
     assert!((1..=micro.MR).contains(&rows) && cols > 0 && a.holds(rows, depth));
     assert!((cols.div_ceil(NR) - 1) * NR * panel + NR * depth <= b.len());
+    let (kernel, stride) = match a.cs {
+        1 => (micro.kernels[rows - 1], a.rs),
+        _ => (micro.transposed[rows - 1], a.cs),
+    };
+    assert!(a.cs == 1 || a.rs == 1);
     for (at, j) in (0..cols).step_by(NR).enumerate() {
         let c = c.wrapping_add(j);
         let add = if add { c.cast_const() } else { std::ptr::null() };
@@ -110,7 +115,7 @@ unsafe fn tile_product(micro: &Micro, c: *mut f32, ldc: usize, a: Matrix, b: &[f
         let b = b[at * NR * panel..].as_ptr();
         // SAFETY: a backend's level is the machine's; the operands hold `rows` by `depth` and `depth` by NR elements, as
         // asserted above; `c` is as the caller says.
-        unsafe { micro.kernels[rows - 1](depth, a.data.as_ptr(), a.rs, a.cs, b, &tile) }
+        unsafe { kernel(depth, a.data.as_ptr(), stride, b, &tile) }
     }
 }
 

@@ -45,8 +45,6 @@ vectorised! {
         update: Update,
     ) {
         let C = x.len();
-        let (d, weight, dx) = (&d[..C], &weight[..C], &mut dx[..C]);
-        let (dweight, dbias) = (&mut dweight[..C], &mut dbias[..C]);
         let ((ds, d_rest), (xs, x_rest), (ws, w_rest)) =
             (d.as_chunks::<LANES>(), x.as_chunks::<LANES>(), weight.as_chunks::<LANES>());
         let (mut g_lanes, mut gx_lanes) = ([0.0; LANES], [0.0; LANES]);
@@ -64,16 +62,16 @@ vectorised! {
         }
         let mean_g = total(g_lanes) / C as f32;
         let mean_gx = total(gx_lanes) / C as f32;
-        for c in 0..C {
-            let normalised = (x[c] - mean) * rstd;
-            dweight[c] = madd::<FMA>(d[c], normalised, dweight[c]);
-            dbias[c] += d[c];
+        for (((dw, db), d), x) in dweight.iter_mut().zip(dbias).zip(d).zip(x) {
+            *dw = madd::<FMA>(*d, (*x - mean) * rstd, *dw);
+            *db += *d;
         }
+        let gradient = |d: f32, x: f32, w: f32| rstd * (d * w - mean_g - (x - mean) * rstd * mean_gx);
+        let elements = dx.iter_mut().zip(d).zip(x).zip(weight);
         // A loop for each case: a branch inside would keep it from being vectorised.
-        let gradient = |c: usize| rstd * (d[c] * weight[c] - mean_g - (x[c] - mean) * rstd * mean_gx);
         match update {
-            Update::Set => (0..C).for_each(|c| dx[c] = gradient(c)),
-            Update::Add => (0..C).for_each(|c| dx[c] += gradient(c)),
+            Update::Set => elements.for_each(|(((dx, d), x), w)| *dx = gradient(*d, *x, *w)),
+            Update::Add => elements.for_each(|(((dx, d), x), w)| *dx += gradient(*d, *x, *w)),
         }
     }
 }

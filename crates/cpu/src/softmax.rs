@@ -1,7 +1,7 @@
 //! Causal softmax, and the row functions that the fused attention shares with it.
 
 use crate::CpuKernels;
-use crate::simd::{dot, exp, largest, sum, vectorised};
+use crate::simd::{LANES, dot, exp, largest, total, vectorised};
 use crate::threads::Parts;
 
 vectorised! {
@@ -9,10 +9,19 @@ vectorised! {
     /// lanes.
     pub fn row_exp(row: &mut [f32], scale: f32) -> (f32, f32) {
         let m = largest(row);
-        for x in row.iter_mut() {
-            *x = exp::<FMA>((*x - m) * scale);
+        let (chunks, rest) = row.as_chunks_mut::<LANES>();
+        let mut lanes = [0.0; LANES];
+        for chunk in chunks {
+            for l in 0..LANES {
+                chunk[l] = exp::<FMA>((chunk[l] - m) * scale);
+                lanes[l] += chunk[l];
+            }
         }
-        (m, sum(row, |x| x))
+        for (lane, x) in lanes.iter_mut().zip(rest) {
+            *x = exp::<FMA>((*x - m) * scale);
+            *lane += *x;
+        }
+        (m, total(lanes))
     }
 }
 

@@ -13,15 +13,20 @@ pub(crate) struct Text {
 
 impl Text {
     /// Appends a file: its articles if it is in WikiText's layout, else one document.
-    pub fn push_file(&mut self, text: &str) {
+    pub fn push_file(&mut self, text: String) {
         let start = self.text.len();
-        self.text.push_str(text);
-        match wikitext::articles(text) {
+        match wikitext::articles(&text) {
             Some(articles) => {
                 self.documents.extend(articles.into_iter().map(|a| start + a.start..start + a.end))
             }
             None if text.is_empty() => {}
             None => self.documents.push(start..start + text.len()),
+        }
+        // A corpus in one file may be large: it is taken, not copied.
+        if start == 0 {
+            self.text = text;
+        } else {
+            self.text += &text;
         }
     }
 
@@ -79,7 +84,7 @@ mod tests {
 
     fn parts(text: &str, fraction: f64) -> (String, String) {
         let mut whole = Text::default();
-        whole.push_file(text);
+        whole.push_file(text.to_owned());
         let (train, valid) = whole.split(fraction);
         assert_eq!(train.documents().collect::<String>(), train.text);
         assert_eq!(valid.documents().collect::<String>(), valid.text);
@@ -104,9 +109,9 @@ mod tests {
     #[test]
     fn several_files_are_several_documents() {
         let mut text = Text::default();
-        text.push_file("one\n");
-        text.push_file("");
-        text.push_file("two\nthree\n");
+        text.push_file("one\n".to_owned());
+        text.push_file(String::new());
+        text.push_file("two\nthree\n".to_owned());
         assert_eq!(text.documents().collect::<Vec<_>>(), ["one\n", "two\nthree\n"]);
         let (train, valid) = text.split(0.3);
         assert_eq!(train.documents().collect::<Vec<_>>(), ["one\n", "two\n"]);

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::embedded;
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest, Split, SplitInfo};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{TOKENIZER_FILE, Tokenizer, TokenizerSpec};
 use crate::tokens::Tokens;
 
 /// A dataset whose files have been checked.
@@ -26,7 +26,7 @@ impl Dataset {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let manifest = Manifest::read(folder)?;
-        let tokenizer = Tokenizer::load(folder)?.with_spec(manifest.tokenizer.clone());
+        let tokenizer = tokenizer(folder, &manifest)?;
         if tokenizer.vocab_size() != manifest.vocab_size {
             return Err(Error::file(
                 folder.join(MANIFEST_FILE),
@@ -73,6 +73,15 @@ impl Dataset {
             Error::argument(format!("this data has no {split} split: it was prepared without one"))
         })
     }
+}
+
+/// The tokenizer beside the manifest, or, if there is none, one that needs nothing but its name.
+fn tokenizer(folder: &Path, manifest: &Manifest) -> Result<Tokenizer> {
+    let spec = &manifest.tokenizer;
+    if matches!(spec, TokenizerSpec::Bytes | TokenizerSpec::Gpt2) && !folder.join(TOKENIZER_FILE).exists() {
+        return Tokenizer::build(spec, "");
+    }
+    Ok(Tokenizer::load(folder)?.with_spec(spec.clone()))
 }
 
 /// Opens a split's files and checks them against the manifest and the vocabulary.

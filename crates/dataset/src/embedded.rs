@@ -15,7 +15,7 @@ const VALID_FRACTION: f64 = 0.1;
 /// The manifest and the tokens, which are the bytes.
 pub(crate) fn open() -> (Manifest, Vec<(Split, Tokens)>) {
     let mut whole = Text::default();
-    whole.push_file(ARTICLES);
+    whole.push_file(ARTICLES.to_owned());
     let (train, valid) = whole.split(VALID_FRACTION);
     let info = |text: &Text, name: &str| SplitInfo {
         file: name.to_owned(),

@@ -151,7 +151,7 @@ impl Batches {
 /// What is wrong with data that is too short, and what would fit it.
 fn too_short(tokens: u64, B: usize, T: usize, ranks: usize) -> String {
     let for_ranks = if ranks == 1 { String::new() } else { format!(" for each of {ranks} ranks") };
-    let needed = (B as u128) * (T as u128) * (ranks as u128) + 1;
+    let needed = (B as u128 * ranks as u128).saturating_mul(T as u128).saturating_add(1);
     let windows = tokens.saturating_sub(1);
     let batch = windows / T as u64 / ranks as u64;
     let context = windows / (B as u64).saturating_mul(ranks as u64);

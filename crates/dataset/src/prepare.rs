@@ -209,7 +209,7 @@ fn wikitext(archive: &Archive, prepare: &Prepare, progress: &mut dyn Progress) -
         }
         differences.extend(archive.check_text(split, &whole).err());
         let mut text = Text::default();
-        text.push_file(&whole);
+        text.push_file(whole);
         texts.push((split, text));
     }
     if prepare.archive.is_some() {
@@ -268,7 +268,7 @@ fn text_files(files: &[PathBuf], valid_fraction: f64) -> Result<Corpus> {
         if text.is_empty() {
             return Err(Error::file(path, "the file is empty: there is no text in it"));
         }
-        whole.push_file(&text);
+        whole.push_file(text);
     }
     if files.is_empty() {
         return Err(Error::argument("no text files were named"));
@@ -326,6 +326,125 @@ impl Drop for NewFolder {
         for folder in self.made.iter().rev() {
             // Only empty folders are removed: what somebody else put there stays.
             let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::dataset::Dataset;
+    use crate::progress::Silent;
+
+    /// A small archive in the layout of WikiText's.
+    fn archive(path: &Path) -> &'static Archive {
+        let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+        for split in Split::ALL {
+            let name = format!("tiny/wiki.{split}.tokens");
+            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            write!(zip, " \n = {split} = \n \n A river . \n").unwrap();
+        }
+        zip.finish().unwrap();
+        let md5 = digest::md5_of_file(path).unwrap().leak();
+        Box::leak(Box::new(Archive { name: "tiny", file: "tiny.zip", md5, texts: &[] }))
+    }
+
+    #[test]
+    fn an_archive_is_downloaded_once_and_again_if_it_is_damaged() {
+        let top = tempfile::tempdir().unwrap();
+        let original = top.path().join("original.zip");
+        let archive = archive(&original);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mirror = format!("http://{}/below/", listener.local_addr().unwrap());
+        let body = fs::read(&original).unwrap();
+        // Two requests are answered, no third.
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                let n = stream.read(&mut request).unwrap();
+                assert!(request[..n].starts_with(b"GET /below/tiny.zip "));
+                let length = body.len();
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
+                    .unwrap();
+                stream.write_all(&body).unwrap();
+            }
+        });
+        let options = Prepare {
+            mirror: Some(mirror),
+            cache: Some(top.path().join("cache/of/mine")),
+            ..Prepare::new(Source::WikiText2, TokenizerSpec::Words, top.path().join("data"))
+        };
+        let texts = |corpus: Corpus| -> Vec<String> {
+            corpus.texts.into_iter().map(|(split, text)| format!("{split}{}", text.as_str())).collect()
+        };
+        let first = texts(wikitext(archive, &options, &mut Silent).unwrap());
+        assert_eq!(first[1], "valid \n = valid = \n \n A river . \n");
+        assert_eq!(texts(wikitext(archive, &options, &mut Silent).unwrap()), first, "from the cache");
+        fs::write(top.path().join("cache/of/mine/tiny.zip"), "damaged").unwrap();
+        assert_eq!(texts(wikitext(archive, &options, &mut Silent).unwrap()), first, "downloaded again");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn many_tokens_are_written_as_several_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens: Vec<u32> = (0..25).collect();
+        let mut writer = TokenWriter::create(folder.path(), "train", Format::LlmC, 100, 10).unwrap();
+        writer.push(&tokens[..3]).unwrap();
+        writer.push(&tokens[3..]).unwrap();
+        let written = writer.finish().unwrap();
+        assert_eq!((written.pattern.as_str(), written.tokens), ("train_*_of_00003.bin", 25));
+        let digest = digest::sha256_of_files(written.contents()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().filter(|f| is_named(f.as_ref().unwrap())).count(), 0);
+        written.rename().unwrap();
+        let tokens_read =
+            crate::Tokens::open(folder.path().join("train_*_of_00003.bin"), Format::LlmC).unwrap();
+        let mut read = vec![0; 25];
+        tokens_read.read(0, &mut read);
+        assert_eq!(read, tokens);
+        let files = [0, 1, 2].map(|i| folder.path().join(format!("train_{i:05}_of_00003.bin")));
+        assert_eq!(digest::sha256_of_files(files.iter().map(PathBuf::as_path)).unwrap(), digest);
+        assert_eq!(files.map(|file| fs::metadata(file).unwrap().len()), [1044, 1044, 1034]);
+
+        // Exactly full files, and a writer that is given up.
+        let mut writer = TokenWriter::create(folder.path(), "valid", Format::LlmC, 100, 5).unwrap();
+        writer.push(&tokens[..10]).unwrap();
+        assert_eq!(writer.finish().unwrap().pattern, "valid_*_of_00002.bin");
+        let names = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names, 3, "what was not renamed is gone");
+    }
+
+    fn is_named(entry: &fs::DirEntry) -> bool {
+        entry.path().extension().is_none_or(|extension| extension != "tmp")
+    }
+
+    #[test]
+    fn a_full_disk_leaves_nothing() {
+        // /dev/full takes no byte; a link to it stands where the temporary file would be.
+        if !Path::new("/dev/full").exists() {
+            println!("skipped: a_full_disk_leaves_nothing: no /dev/full");
+            return;
+        }
+        let top = tempfile::tempdir().unwrap();
+        let text = top.path().join("text.txt");
+        fs::write(&text, "one line\n".repeat(1000)).unwrap();
+        let out = top.path().join("data");
+        let options = Prepare::new(Source::Text(vec![text]), TokenizerSpec::Bytes, &out);
+        prepare(&options, &mut Silent).unwrap();
+        for name in ["train.bin", "valid.bin", "tokenizer.json", "dataset.json"] {
+            #[cfg(unix)]
+            std::os::unix::fs::symlink("/dev/full", out.join(format!("{name}.tmp"))).unwrap();
+            let error = prepare(&options, &mut Silent).unwrap_err();
+            assert!(error.to_string().contains(name) && error.to_string().contains("space"), "{error}");
+            assert!(!error.is_bad_input());
+            let mut names = fs::read_dir(&out).unwrap();
+            assert!(names.all(|entry| is_named(&entry.unwrap())), "no temporary file is left");
+            Dataset::open(&out).unwrap();
         }
     }
 }

@@ -56,7 +56,7 @@ mod tests {
         assert!(articles[1].starts_with(" = Two = "), "{articles:?}");
         assert_eq!(super::articles("no titles\nhere\n"), None);
         assert_eq!(super::articles(""), None);
-        assert_eq!(super::articles(" = A = "), Some(vec![0..7]));
+        assert_eq!(super::articles(" = A = ").unwrap().len(), 1);
     }
 
     #[test]
@@ -65,7 +65,7 @@ mod tests {
             assert!(is_title(title), "{title}");
         }
         for other in [" = = A = = ", " = = = A = = = ", "= A =", " = ", " =  = ", " = A =", " A = ", " \n"] {
-            assert!(!is_title(other) || other == " =  = ", "{other}");
+            assert!(!is_title(other), "{other}");
         }
     }
 

@@ -51,16 +51,16 @@ pub fn attention_forward<O: Ops>(
     attend: Attend,
 ) -> Result {
     let Shape { B, T, NH, HS, .. } = shape;
-    // 1
+    // 1   qkv = ln_1·c_attnᵀ + bias
     w.c_attn.forward(ops, a.qkv, a.inp.norm)?;
-    // 2
+    // 2   att = softmax(q·kᵀ/√HS)·v, each head by itself
     match attend {
         Attend::Pass(dropout) => ops.attention_forward(a.att, a.lse, a.qkv, B, T, NH, HS, dropout)?,
         Attend::Cache { keys, values, pos, Tmax } => {
             ops.attention_cached_forward(a.att, keys, values, a.qkv, B, T, pos, Tmax, NH, HS)?;
         }
     }
-    // 3
+    // 3   branch = att·c_projᵀ + bias
     w.attn_c_proj.forward(ops, s.branch, a.att)
 }
 
@@ -77,11 +77,11 @@ pub fn attention_backward<O: Ops>(
     update: Update,
 ) -> Result {
     let Shape { B, T, NH, HS, .. } = shape;
-    // 3
+    // 3   datt = dbranch·c_proj; dc_proj = dbranchᵀ·att; dbias = Σ dbranch
     w.attn_c_proj.backward(ops, s.datt, &dw.attn_c_proj, dbranch, a.att, update)?;
-    // 2
+    // 2   dqkv, the probabilities computed anew from q, k and lse
     ops.attention_backward(s.dqkv, s.datt, a.att, a.lse, a.qkv, B, T, NH, HS, dropout)?;
-    // 1
+    // 1   dln_1 = dqkv·c_attn; dc_attn = dqkvᵀ·ln_1; dbias = Σ dqkv
     w.c_attn.backward(ops, s.dnorm, &dw.c_attn, s.dqkv, a.inp.norm, update)
 }
 
@@ -96,9 +96,10 @@ pub fn mlp_forward<O: Ops>(
     s: &Scratch,
 ) -> Result {
     let (N, C, fc) = (shape.N, shape.C, &w.c_fc);
-    // 1 and 2: hidden = gelu(pre), pre = c_fc(ln_2)
+    // 1   pre = ln_2·c_fcᵀ + bias
+    // 2   hidden = gelu(pre), in the same op
     ops.matmul_gelu_forward(a.hidden, a.pre, a.mid.norm, fc.weight, fc.bias, N, C, 4 * C)?;
-    // 3
+    // 3   branch = hidden·c_projᵀ + bias
     w.mlp_c_proj.forward(ops, s.branch, a.hidden)
 }
 
@@ -114,10 +115,11 @@ pub fn mlp_backward<O: Ops>(
     update: Update,
 ) -> Result {
     let (N, C, proj) = (shape.N, shape.C, &w.mlp_c_proj);
-    // 3 and 2: dpre = (dbranch·c_proj) ∘ gelu′(pre)
+    // 3   dhidden = dbranch·c_proj; dc_proj = dbranchᵀ·hidden; dbias = Σ dbranch
+    // 2   dpre = dhidden ∘ gelu′(pre), in the op that computes dhidden
     proj.backward_weight(ops, &dw.mlp_c_proj, dbranch, a.hidden, update)?;
     ops.matmul_gelu_backward_input(s.dpre, dbranch, proj.weight, a.pre, N, 4 * C, C)?;
-    // 1
+    // 1   dln_2 = dpre·c_fc; dc_fc = dpreᵀ·ln_2; dbias = Σ dpre
     w.c_fc.backward(ops, s.dnorm, &dw.c_fc, s.dpre, a.mid.norm, update)
 }
 
@@ -134,13 +136,14 @@ pub fn join_forward<O: Ops>(
     dropout: Dropout,
 ) -> Result {
     let Shape { N, C, eps, .. } = shape;
-    // 1
+    // 1   dropped = branch ∘ mask/(1 − p)
     let mut branch = s.branch;
     if dropout.p > 0.0 {
         ops.dropout_forward(s.dropped, s.branch, dropout)?;
         branch = s.dropped;
     }
-    // 2 and 3
+    // 2   to.x = x + dropped
+    // 3   to.norm = layernorm(to.x), in the same op
     let Norm { weight, bias } = *norm;
     Ok(ops.residual_layernorm_forward(to.x, to.norm, to.mean, to.rstd, x, branch, weight, bias, N, C, eps)?)
 }
@@ -157,10 +160,10 @@ pub fn join_backward<O: Ops>(
     update_dx: Update,
     update: Update,
 ) -> Result<Slot<Act>> {
-    // 3
+    // 3   dx += the gradient through the norm; dweight, dbias
     norm.backward(ops, s.dx, dnorm, s.dnorm, to, update_dx, update)?;
-    // 2: the sum's gradient is each summand's, nothing to compute
-    // 1
+    // 2   ddropped = dx, and the gradient of x is dx too: nothing to compute
+    // 1   dbranch = ddropped ∘ mask/(1 − p), the same mask
     if dropout.p > 0.0 {
         ops.dropout_backward(s.dnorm, s.dx, dropout)?;
         return Ok(s.dnorm);

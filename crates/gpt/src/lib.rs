@@ -5,6 +5,29 @@
 //! `tensors.rs` holds the two kinds of layer, `activations.rs` what is kept between forward and backward and where,
 //! `trainer.rs` what makes a step of it. What the single operations compute, and how their gradients are derived, stands
 //! in [`wikigpt_ops`].
+//!
+//! A step of training, here on the float64 reference:
+//!
+//! ```
+//! use wikigpt_gpt::{Config, Regularize, Trainer, init};
+//! use wikigpt_ops::{AdamW, Update, reference::Reference};
+//!
+//! let config = Config { n_embd: 16, context: 8, ..Config::preset("tiny", 256)? };
+//! let (B, T) = (1, 8);
+//! let mut trainer = Trainer::new(Reference::new(), &config, B, T)?;
+//! trainer.set_params(&init(&config, 42)?)?;
+//! let text: Vec<u32> = b"A sparse".iter().chain(b" ").map(|byte| u32::from(*byte)).collect();
+//! for step in 1..=3 {
+//!     let scale = 1.0 / (B * T) as f32;
+//!     trainer.accumulate(&text[..8], &text[1..], scale, Regularize::NONE, Update::Set)?;
+//!     let (beta1, beta2, eps) = (0.9, 0.95, 1e-8);
+//!     let report =
+//!         trainer.step(AdamW { lr: 1e-2, beta1, beta2, eps, weight_decay: 0.1, step, clip: Some(1.0) })?;
+//!     println!("loss {:.4}, gradient norm {:.4}", report.loss, report.grad_norm);
+//! }
+//! # assert!(trainer.forward(&text[..8], &text[1..])? < 5.0);
+//! # Ok::<(), wikigpt_gpt::Error>(())
+//! ```
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 mod activations;

@@ -52,14 +52,15 @@ fn embedding_forward<O: Ops>(
 ) -> Result {
     let Shape { B, T, C, eps, .. } = shape;
     let (first, s) = (a.blocks[0].inp, &a.scratch);
-    // 1 and 2
+    // 1   sum = wte[tokens] + wpe[pos…]
+    // 2   x = sum ∘ mask/(1 − p)
     if dropout.p > 0.0 {
         ops.embedding_forward(s.branch, tokens, w.wte, w.wpe, B, T, C, pos)?;
         ops.dropout_forward(first.x, s.branch, dropout)?;
     } else {
         ops.embedding_forward(first.x, tokens, w.wte, w.wpe, B, T, C, pos)?;
     }
-    // 3
+    // 3   norm = layernorm(x)
     w.blocks[0].ln_1.forward(ops, first, eps)
 }
 
@@ -76,19 +77,19 @@ fn embedding_backward<O: Ops>(
 ) -> Result {
     let Shape { B, T, C, .. } = shape;
     let (first, s) = (a.blocks[0].inp, &a.scratch);
-    // 3
+    // 3   dx += the gradient through the norm; dweight, dbias
     w.blocks[0].ln_1.backward(ops, s.dx, &dw.blocks[0].ln_1, s.dnorm, first, Update::Add, update)?;
-    // 2
-    let mut dx = s.dx;
+    // 2   dsum = dx ∘ mask/(1 − p), the same mask
+    let mut dsum = s.dx;
     if dropout.p > 0.0 {
         ops.dropout_backward(s.dnorm, s.dx, dropout)?;
-        dx = s.dnorm;
+        dsum = s.dnorm;
     }
-    // 1
+    // 1   dwte[token] += dsum; dwpe[t] = Σ_b dsum. A tied head has set dwte already; else it starts from 0 here.
     if update == Update::Set && !dw.tied {
         ops.zero(dw.wte)?;
     }
-    Ok(ops.embedding_backward(dw.wte, dw.wpe, dx, tokens, B, T, C, update)?)
+    Ok(ops.embedding_backward(dw.wte, dw.wpe, dsum, tokens, B, T, C, update)?)
 }
 
 // ---- the whole: logits = head(ln_f(blocks(embedding)))
@@ -142,6 +143,7 @@ pub fn backward<O: Ops>(
     update: Update,
 ) -> Result {
     let s = &a.scratch;
+    // dln_f = dlogits·head; dhead = dlogitsᵀ·ln_f
     w.head.backward(ops, s.dnorm, &dw.head, a.logits, a.out.norm, update)?;
     for (layer, ((w_l, dw_l), a_l)) in w.blocks.iter().zip(&dw.blocks).zip(&a.blocks).enumerate().rev() {
         let dropouts = regularize.block(layer);
@@ -196,4 +198,23 @@ pub fn last_logits_forward<O: Ops>(ops: &mut O, shape: Shape, w: &Tensors, a: &A
         ops.copy(a.last.slice(b * C..(b + 1) * C), a.out.norm.slice(at..at + C))?;
     }
     w.head.forward(ops, a.logits, a.last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_dropouts_share_a_mask() {
+        let regularize = Regularize { dropout: 0.5, seed: 1 };
+        let blocks = (0..100).flat_map(|layer| {
+            let Dropouts { attention, attn_branch, mlp_branch } = regularize.block(layer);
+            [attention, attn_branch, mlp_branch]
+        });
+        let all: Vec<Dropout> = blocks.chain([regularize.embedding()]).collect();
+        assert!(all.iter().all(|dropout| dropout.p == 0.5 && dropout.seed == 1));
+        assert_eq!(all.iter().map(|dropout| dropout.site).collect::<BTreeSet<_>>().len(), 301);
+    }
 }

@@ -113,3 +113,73 @@ impl AdamW {
         (correction(self.beta1), correction(self.beta2))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{AdamW, Dropout};
+
+    /// Of n elements, n·(1 − p) are kept, give or take four deviations of a binomial distribution.
+    #[test]
+    fn as_many_are_kept_as_the_probability_says() {
+        let n = 100_000_u64;
+        for p in [0.0, 0.1, 0.5, 0.9] {
+            for (seed, site) in [(1, 0), (u64::MAX, u32::MAX), (1 << 32, 7)] {
+                let dropout = Dropout { p, seed, site };
+                let kept = (0..n).filter(|i| dropout.keep(*i)).count() as f64;
+                let p = f64::from(p);
+                let deviation = (n as f64 * p * (1.0 - p)).sqrt();
+                assert!((kept - n as f64 * (1.0 - p)).abs() <= 4.0 * deviation, "{dropout:?} kept {kept}");
+            }
+        }
+    }
+
+    /// Two masks of p = 0.5 agree in half of the elements, if seed, site or the index's high word differ.
+    #[test]
+    fn masks_are_independent() {
+        let one = Dropout { p: 0.5, seed: 3, site: 5 };
+        let others = [
+            (Dropout { seed: 4, ..one }, 0),
+            (Dropout { seed: 3 + (1 << 32), ..one }, 0),
+            (Dropout { site: 6, ..one }, 0),
+            (one, 1 << 34),
+            (one, 1),
+        ];
+        let n = 10_000_u64;
+        for (other, offset) in others {
+            let agree = (0..n).filter(|i| one.keep(*i) == other.keep(i + offset)).count() as f64;
+            assert!((agree - 5e3).abs() < 200.0, "{one:?} and {other:?} + {offset} agree in {agree}");
+        }
+    }
+
+    #[test]
+    fn words_are_what_keep_reads() {
+        let dropout = Dropout { p: 0.3, seed: 9, site: 2 };
+        for i in [0, 1, 2, 3, 4, 1_000_003, (1 << 34) + 2] {
+            let word = dropout.words(i / 4)[i as usize % 4];
+            assert_eq!(dropout.keep(i), word >= dropout.threshold());
+            assert_eq!(dropout.factor(i), if dropout.keep(i) { dropout.scale() } else { 0.0 });
+        }
+    }
+
+    #[test]
+    fn extreme_probabilities() {
+        let threshold = |p: f32| Dropout { p, ..Dropout::NONE }.threshold();
+        assert_eq!(threshold(0.0), 0);
+        assert_eq!(threshold(f32::MIN_POSITIVE), 1);
+        assert_eq!(threshold(0.5), 1 << 31);
+        // The largest f32 below 1: 1 − 2⁻²⁴.
+        assert_eq!(threshold(1.0 - f32::EPSILON / 2.0), u32::MAX - 255);
+    }
+
+    #[test]
+    fn corrections_grow_to_one() {
+        let at = |step| {
+            let constants =
+                AdamW { lr: 0.0, beta1: 0.5, beta2: 0.75, eps: 0.0, weight_decay: 0.0, step, clip: None };
+            constants.corrections()
+        };
+        assert_eq!(at(1), (0.5, 0.25));
+        assert_eq!(at(2), (0.75, 0.4375));
+        assert_eq!(at(u64::MAX), (1.0, 1.0));
+    }
+}

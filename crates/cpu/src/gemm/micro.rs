@@ -23,12 +23,13 @@ pub struct Tile {
     pub bias: *const f32,
 }
 
-/// Sums over `depth`: left element (i, k) is `a[i·rs + k·cs]`, right element (k, j) is `b[k·NR + j]`.
+/// Sums over `depth`: left element (i, k) is `a[i·stride + k]` or, where the left operand is transposed, `a[i + k·stride]`;
+/// right element (k, j) is `b[k·NR + j]`.
 ///
 /// # Safety
 /// The processor has the level's features; every element named is valid to read (for `add` and `bias`, those of the
 /// tile's columns), and those of `c` to write, by this thread alone.
-pub type Kernel = unsafe fn(depth: usize, a: *const f32, rs: usize, cs: usize, b: *const f32, tile: &Tile);
+pub type Kernel = unsafe fn(depth: usize, a: *const f32, stride: usize, b: *const f32, tile: &Tile);
 
 /// The micro-kernels of a level.
 pub struct Micro {
@@ -36,10 +37,10 @@ pub struct Micro {
     pub MR: usize,
     /// Columns of a tile.
     pub NR: usize,
-    /// Kernels for 1 to MR rows.
+    /// Kernels for 1 to MR rows of a left operand that is contiguous along its rows.
     pub kernels: &'static [Kernel],
-    /// The same for a packed left operand: rs = 1, cs = MR.
-    pub packed: &'static [Kernel],
+    /// The same for a transposed one; a packed one is transposed with stride MR.
+    pub transposed: &'static [Kernel],
 }
 
 /// The most elements of a tile, over all levels.
@@ -88,15 +89,14 @@ mod portable {
     const MR: usize = 4;
     const NR: usize = 8;
 
-    unsafe fn kernel<const ROWS: usize, const PACKED: bool>(
+    unsafe fn kernel<const ROWS: usize, const TRANSPOSED: bool>(
         depth: usize,
         mut a: *const f32,
-        rs: usize,
-        cs: usize,
+        stride: usize,
         mut b: *const f32,
         tile: &Tile,
     ) {
-        let (rs, cs) = if PACKED { (1, MR) } else { (rs, cs) };
+        let (rs, cs) = if TRANSPOSED { (1, stride) } else { (stride, 1) };
         let mut sums = [[0.0_f32; NR]; ROWS];
         for _ in 0..depth {
             // SAFETY: the caller says that the elements of both operands are valid; the last step of the pointers is
@@ -125,7 +125,7 @@ mod portable {
         MR,
         NR,
         kernels: &[kernel::<1, false>, kernel::<2, false>, kernel::<3, false>, kernel::<4, false>],
-        packed: &[kernel::<1, true>, kernel::<2, true>, kernel::<3, true>, kernel::<4, true>],
+        transposed: &[kernel::<1, true>, kernel::<2, true>, kernel::<3, true>, kernel::<4, true>],
     };
 }
 
@@ -142,37 +142,41 @@ macro_rules! x86 {
             const NR: usize = 2 * $lanes;
 
             #[target_feature(enable = $features)]
-            unsafe fn kernel<const ROWS: usize, const PACKED: bool>(
+            unsafe fn kernel<const ROWS: usize, const TRANSPOSED: bool>(
                 depth: usize,
-                mut a: *const f32,
-                rs: usize,
-                cs: usize,
-                mut b: *const f32,
+                a: *const f32,
+                stride: usize,
+                b: *const f32,
                 tile: &Tile,
             ) {
-                let (rs, cs) = if PACKED { (1, MR) } else { (rs, cs) };
                 let mut sums = [[$zero(); 2]; ROWS];
+                // The sums' destination comes from a far cache; it is asked for now, to be there when they are done.
+                for i in 0..ROWS {
+                    let add = if tile.add.is_null() { tile.c.cast_const() } else { tile.add };
+                    _mm_prefetch::<_MM_HINT_T0>(add.wrapping_add(i * tile.add_rs).cast());
+                }
+                // A pointer for each row, or else one that moves on: either way the loop has no address to work out.
+                let starts: [*const f32; ROWS] =
+                    std::array::from_fn(|i| a.wrapping_add(if TRANSPOSED { i } else { i * stride }));
                 // SAFETY: the caller says that the elements of both operands are valid.
-                let mut step = |a: *const f32, b: *const f32| unsafe {
+                let mut step = |k: usize| unsafe {
+                    let b = b.add(k * NR);
                     let right = [$load(b), $load(b.add($lanes))];
-                    for (i, sums) in sums.iter_mut().enumerate() {
-                        let left = $broadcast(*a.add(i * rs));
+                    for (sums, start) in sums.iter_mut().zip(starts) {
+                        let left = $broadcast(*start.add(if TRANSPOSED { k * stride } else { k }));
                         sums[0] = $fma(left, right[0], sums[0]);
                         sums[1] = $fma(left, right[1], sums[1]);
                     }
                 };
-                for _ in 0..depth / 4 {
-                    step(a, b);
-                    step(a.wrapping_add(cs), b.wrapping_add(NR));
-                    step(a.wrapping_add(2 * cs), b.wrapping_add(2 * NR));
-                    step(a.wrapping_add(3 * cs), b.wrapping_add(3 * NR));
-                    a = a.wrapping_add(4 * cs);
-                    b = b.wrapping_add(4 * NR);
+                let whole = depth / 4 * 4;
+                for k in (0..whole).step_by(4) {
+                    step(k);
+                    step(k + 1);
+                    step(k + 2);
+                    step(k + 3);
                 }
-                for _ in 0..depth % 4 {
-                    step(a, b);
-                    a = a.wrapping_add(cs);
-                    b = b.wrapping_add(NR);
+                for k in whole..depth {
+                    step(k);
                 }
                 if tile.cols < NR {
                     let mut flat = [0.0; MOST];
@@ -212,7 +216,7 @@ macro_rules! x86 {
                 MR,
                 NR,
                 kernels: &[$(kernel::<$rows, false>),*],
-                packed: &[$(kernel::<$rows, true>),*],
+                transposed: &[$(kernel::<$rows, true>),*],
             };
         }
     };

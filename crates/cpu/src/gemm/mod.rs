@@ -25,14 +25,16 @@ use crate::CpuKernels;
 use crate::gelu;
 use crate::threads::Parts;
 
-/// Depth of a block.
-const DEPTH: usize = 384;
-/// Most rows of a block of the left operand.
+/// Depth of a block. Deep blocks read and write the output less often, which matters more than that a panel of the right
+/// operand (768·16 elements, 48 KiB) comes from the second-level cache.
+const DEPTH: usize = 768;
+/// Most rows of a block of the left operand: 96·768 elements are 288 KiB. A multiple of every MR.
 const ROWS: usize = 96;
-/// Columns of a block of the right operand: 3072·384 elements are 4.5 MiB.
-const COLUMNS: usize = 3072;
-/// Columns between two calls of the epilogue: ROWS·64 elements are 24 KiB.
-const EPILOGUE_COLUMNS: usize = 64;
+/// Columns of a block of the right operand: 384·768 elements are 1.2 MiB. Wider blocks would spare a packed left operand
+/// some packing, but the right one would come from farther away.
+const COLUMNS: usize = 384;
+/// Columns between two calls of the epilogue: ROWS·128 elements are 48 KiB.
+const EPILOGUE_COLUMNS: usize = 128;
 
 /// c (set or added) a·b + `plus`, then the epilogue. `c` is row-major (M,N), `a` (M,K), `b` (K,N).
 pub struct Product<'a> {
@@ -139,21 +141,11 @@ impl CpuKernels {
                     let mut scratch = workers.of(worker);
                     let left = scratch.get(if packs { left_len } else { 0 });
                     if packs {
-                        for i in (0..rows).step_by(MR) {
-                            let mr = MR.min(rows - i);
-                            let sums = sums.filter(|_| column == 0 && column_block == 0).map(|sums| {
-                                // SAFETY: rows' sums are taken by the one task of a row block that has its first columns.
-                                unsafe { sums.part(row + i, mr) }
-                            });
-                            pack::left(
-                                &mut left[i * depth..][..MR * depth],
-                                a.from(row + i, k),
-                                mr,
-                                depth,
-                                MR,
-                                sums,
-                            );
-                        }
+                        let sums = sums.filter(|_| column == 0 && column_block == 0).map(|sums| {
+                            // SAFETY: rows' sums are taken by the one task of a row block that has its first columns.
+                            unsafe { sums.part(row, rows) }
+                        });
+                        pack::left(left, a.from(row, k), rows, depth, MR, sums);
                     }
                     let panel_range =
                         column_block * panels_per_block..panels.min((column_block + 1) * panels_per_block);
@@ -180,10 +172,10 @@ impl CpuKernels {
                             // tile is mr by `cols` elements inside `c` and `plus`; nobody else uses these elements of `c`.
                             unsafe {
                                 if packs {
-                                    micro.packed[mr - 1](depth, left[i * depth..].as_ptr(), 1, MR, b, &tile);
+                                    micro.transposed[mr - 1](depth, left[i * depth..].as_ptr(), MR, b, &tile);
                                 } else {
                                     let a = a.from(row + i, k);
-                                    micro.kernels[mr - 1](depth, a.data.as_ptr(), a.rs, a.cs, b, &tile);
+                                    micro.kernels[mr - 1](depth, a.data.as_ptr(), a.rs, b, &tile);
                                 }
                             }
                         }

@@ -59,11 +59,17 @@ fn right_panel<const NR: usize>(out: &mut [f32], b: Matrix, depth: usize, cols: 
         assert_eq!(b.rs, 1, "a matrix is contiguous along its rows or its columns");
         let whole = depth / 4 * 4;
         for j in (0..NR).step_by(4) {
-            let columns: [&[f32]; 4] = std::array::from_fn(|l| &b.data[(j + l) * b.cs..][..depth]);
+            let column = |l: usize| &b.data[(j + l) * b.cs..][..depth];
+            let columns = [column(0), column(1), column(2), column(3)];
             for k in (0..whole).step_by(4) {
-                let block = transpose(columns.map(|column| &column[k..][..4]));
-                for (l, row) in block.into_iter().enumerate() {
-                    out[k + l][j..][..4].copy_from_slice(&row);
+                if k % 16 == 0 && j + 8 <= NR {
+                    // Runs of a few lines from each of many rows are too short for the hardware's own prefetching.
+                    (4..8).for_each(|l| prefetch(&b.data[(j + l) * b.cs + k]));
+                }
+                let block = |l: usize| columns[l][k..].first_chunk().unwrap_or(&[0.0; 4]);
+                let rows = transpose(block(0), block(1), block(2), block(3));
+                for l in 0..4 {
+                    out[k + l][j..j + 4].copy_from_slice(&rows[l]);
                 }
             }
             for k in whole..depth {
@@ -75,29 +81,57 @@ fn right_panel<const NR: usize>(out: &mut [f32], b: Matrix, depth: usize, cols: 
     }
 }
 
-/// The transpose of 4 by 4 elements.
+/// Asks for the line of an element.
 #[inline(always)]
-fn transpose(x: [&[f32]; 4]) -> [[f32; 4]; 4] {
-    // Interleaving in two steps is what the processor has instructions for.
-    let zip_low = |a: [f32; 4], b: [f32; 4]| [a[0], b[0], a[1], b[1]];
-    let zip_high = |a: [f32; 4], b: [f32; 4]| [a[2], b[2], a[3], b[3]];
-    let [a, b, c, d] = x.map(|x| [x[0], x[1], x[2], x[3]]);
-    let (ac_low, ac_high) = (zip_low(a, c), zip_high(a, c));
-    let (bd_low, bd_high) = (zip_low(b, d), zip_high(b, d));
-    [zip_low(ac_low, bd_low), zip_high(ac_low, bd_low), zip_low(ac_high, bd_high), zip_high(ac_high, bd_high)]
+fn prefetch(x: &f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: SSE is part of x86-64, and a prefetch has no effect but on the cache.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = x;
 }
 
-/// Packs `rows` ≤ `MR` rows of `depth` columns of a left operand: `out[k·MR + i]`; missing rows are left as they are. With
-/// `sums`, adds each row's sum to the element of its row.
+/// The transpose of 4 by 4 elements.
+#[inline(always)]
+fn transpose(a: &[f32; 4], b: &[f32; 4], c: &[f32; 4], d: &[f32; 4]) -> [[f32; 4]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::*;
+        // SAFETY: SSE is part of x86-64; each load and store is of one array.
+        unsafe {
+            let [mut a, mut b, mut c, mut d] = [
+                _mm_loadu_ps(a.as_ptr()),
+                _mm_loadu_ps(b.as_ptr()),
+                _mm_loadu_ps(c.as_ptr()),
+                _mm_loadu_ps(d.as_ptr()),
+            ];
+            _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+            let mut rows = [[0.0; 4]; 4];
+            _mm_storeu_ps(rows[0].as_mut_ptr(), a);
+            _mm_storeu_ps(rows[1].as_mut_ptr(), b);
+            _mm_storeu_ps(rows[2].as_mut_ptr(), c);
+            _mm_storeu_ps(rows[3].as_mut_ptr(), d);
+            rows
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
+}
+
+/// Packs `rows` rows of `depth` columns of a left operand in panels of `MR` rows, a panel `out[k·MR + i]`; missing rows of the
+/// last panel are left as they are. With `sums`, adds each row's sum to the element of its row.
 pub fn left(out: &mut [f32], a: Matrix, rows: usize, depth: usize, MR: usize, sums: Option<&mut [f32]>) {
     match MR {
-        4 => left_panel::<4>(out, a, rows, depth, sums),
-        6 => left_panel::<6>(out, a, rows, depth, sums),
-        _ => left_panel::<12>(out, a, rows, depth, sums),
+        4 => left_panels::<4>(out, a, rows, depth, sums),
+        6 => left_panels::<6>(out, a, rows, depth, sums),
+        _ => left_panels::<12>(out, a, rows, depth, sums),
     }
 }
 
-fn left_panel<const MR: usize>(
+fn left_panels<const MR: usize>(
     out: &mut [f32],
     a: Matrix,
     rows: usize,
@@ -105,26 +139,35 @@ fn left_panel<const MR: usize>(
     sums: Option<&mut [f32]>,
 ) {
     let (out, _) = out.as_chunks_mut::<MR>();
-    let out = &mut out[..depth];
-    let mut totals = [0.0; MR];
-    if rows == MR && a.rs == 1 {
-        for (k, out) in out.iter_mut().enumerate() {
-            out.copy_from_slice(&a.data[k * a.cs..][..MR]);
-            for (total, x) in totals.iter_mut().zip(&*out) {
-                *total += *x;
-            }
-        }
-    } else {
-        for i in 0..rows {
-            for (k, out) in out.iter_mut().enumerate() {
-                out[i] = a.data[i * a.rs + k * a.cs];
-                totals[i] += out[i];
+    let whole = if a.rs == 1 { rows / MR } else { 0 };
+    // Two panels at a time: one alone would use a small part of each line that it touches; more of them are written to at
+    // addresses that fall on the same few sets of the cache.
+    for start in (0..whole).step_by(2) {
+        let panels = 2.min(whole - start);
+        for k in 0..depth {
+            let (row, _) = a.data[k * a.cs + start * MR..][..panels * MR].as_chunks::<MR>();
+            for (panel, row) in row.iter().enumerate() {
+                out[(start + panel) * depth + k] = *row;
             }
         }
     }
+    for i in whole * MR..rows {
+        for k in 0..depth {
+            out[i / MR * depth + k][i % MR] = a.data[i * a.rs + k * a.cs];
+        }
+    }
+    // A pass of its own, over panels that are in cache.
     if let Some(sums) = sums {
-        for (sum, total) in sums.iter_mut().zip(totals) {
-            *sum += total;
+        for (sums, panel) in sums[..rows].chunks_mut(MR).zip(out.chunks_exact(depth)) {
+            let mut totals = [0.0; MR];
+            for row in panel {
+                for (total, x) in totals.iter_mut().zip(row) {
+                    *total += *x;
+                }
+            }
+            for (sum, total) in sums.iter_mut().zip(totals) {
+                *sum += total;
+            }
         }
     }
 }

@@ -31,6 +31,8 @@ fn round_trips(text: &str) {
     }
 }
 
+/// The fixture is what tools/checks/tiktoken_ids.py made of the texts of tools/checks/hostile.py; texts over 2,000
+/// characters are left to the next test, and the random ones are cut to 500.
 #[test]
 fn gpt2_ids_of_hostile_texts_are_those_of_tiktoken() {
     let tokenizer = build("gpt2");
@@ -83,8 +85,10 @@ fn long_runs_are_encoded_as_tiktoken_does_or_would() {
         let ids = tokenizer.encode(&text).unwrap();
         assert_eq!((ids.len(), sha256(&ids).as_str()), (count, digest), "{}…", &text[..3]);
     }
+    let long = format!("x{}y", " ".repeat(1_200_000));
+    assert_eq!(tokenizer.decode(&tokenizer.encode(&long).unwrap()), long.as_bytes());
     for run in [" ", "\n", "\u{3000}", "= ", "é"] {
-        round_trips(&format!("x{}y", run.repeat(1_500_000)));
+        round_trips(&format!("x{}y", run.repeat(50_000)));
     }
 }
 

@@ -8,7 +8,7 @@ use super::archive::{Archive, file};
 use super::config_json;
 use super::folder::{NewFolder, vacant};
 use super::locate::model_path;
-use super::tensors::{Named, Writer, check_finite, entries, with_zero_biases};
+use super::tensors::{Named, Writer, check_finite, entries, is_bias, with_zero_biases};
 use crate::{Config, Error, Layout, Result};
 
 pub(super) const CONFIG: &str = "config.json";
@@ -31,7 +31,8 @@ pub struct Model {
 /// Loads MODEL: a run folder, a checkpoint, a Hugging Face folder, or a `.safetensors` file beside a `config.json`.
 ///
 /// Weights may be f32, f16 or bf16, in one file or in shards, with names with or without `transformer.`. A missing
-/// `lm_head.weight`, or one that equals `wte.weight`, is a tied head.
+/// `lm_head.weight`, or one that equals `wte.weight`, is a tied head. Where the biases of `c_attn` are missing from all
+/// layers they are 0, and a warning says so.
 ///
 /// # Errors
 /// [`Error::Io`] when a file cannot be read; [`Error::File`] when it is damaged, is no GPT-2 that can be computed
@@ -40,14 +41,17 @@ pub fn load_model(path: &Path) -> Result<Model> {
     let found = model_path(path)?;
     let weights = Weights::open(&found.folder.join(CONFIG), &found.weights)?;
     let params = weights.read()?;
-    Ok(Model { folder: found.folder, config: weights.config, params, warnings: found.warnings })
+    let mut warnings = found.warnings;
+    warnings.extend(weights.warning);
+    Ok(Model { folder: found.folder, config: weights.config, params, warnings })
 }
 
-/// Loads the parameters of a model of known shape, flat, from a `.safetensors` file that has no `config.json`.
+/// Loads the parameters of a model of known shape, flat, from a `.safetensors` file that has no `config.json`; and a
+/// warning, if the biases of `c_attn` are missing from all layers.
 ///
 /// # Errors
 /// As [`load_model`]: the tensors must be those of `config`, but a tied model's head may be there once more.
-pub fn load_weights(path: &Path, config: &Config) -> Result<Vec<f32>> {
+pub fn load_weights(path: &Path, config: &Config) -> Result<(Vec<f32>, Option<String>)> {
     let archive = Archive::open(path)?;
     let named = Named::new(&archive, "")?;
     if config.n_layer > named.len() {
@@ -55,16 +59,18 @@ pub fn load_weights(path: &Path, config: &Config) -> Result<Vec<f32>> {
         return Err(file(path, message));
     }
     let layout = Layout::new(config)?;
-    layout.tensors.iter().try_for_each(|tensor| named.check(tensor))?;
+    let warning = named.check_all(layout.tensors.iter())?;
     let head = |name: &str| config.tied && name == "lm_head.weight" && named.equal(name, "wte.weight");
     named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name) || head(name))?;
-    read_flat(&named, &layout)
+    Ok((read_flat(&named, &layout)?, warning))
 }
 
 /// The weights of a model: opened and checked, not yet read.
 pub(super) struct Weights {
     /// The shape, as the tensors settle it.
     pub config: Config,
+    /// Says that biases are missing, if any are.
+    pub warning: Option<String>,
     layout: Layout,
     archive: Archive,
 }
@@ -92,19 +98,16 @@ impl Weights {
             .map_err(|error| file(path, error.to_string()))?;
         // Without biases there may be none in the file, or zeros for transformers to read. If they are something
         // else by now, the model has been trained on with them.
-        let is_bias = |name: &str| name.ends_with(".bias");
         let no_bias =
             !config.bias && !all.tensors.iter().any(|t| is_bias(&t.name) && named.get(&t.name).is_some());
-        for tensor in all.tensors.iter().filter(|tensor| !(no_bias && is_bias(&tensor.name))) {
-            named.check(tensor)?;
-        }
+        let warning = named.check_all(all.tensors.iter().filter(|t| !(no_bias && is_bias(&t.name))))?;
         named.check_all_known(|name| all.tensors.iter().any(|tensor| tensor.name == name))?;
         if !config.bias && !no_bias {
             config.bias = !all.tensors.iter().all(|t| !is_bias(&t.name) || named.is_zero(&t.name));
         }
         config.tied = !has_head || (!settings.untied && named.equal("lm_head.weight", "wte.weight"));
         let layout = Layout::new(&config)?;
-        Ok(Weights { config, layout, archive })
+        Ok(Weights { config, warning, layout, archive })
     }
 
     /// The tensors as they are in the file.
@@ -118,10 +121,10 @@ impl Weights {
     }
 }
 
-/// Reads the tensors of a layout, all checked, into one array.
+/// Reads the tensors of a layout, all checked, into one array. What a file does not hold is 0.
 pub(super) fn read_flat(named: &Named, layout: &Layout) -> Result<Vec<f32>> {
     let mut values = vec![0.0; layout.len];
-    for tensor in &layout.tensors {
+    for tensor in layout.tensors.iter().filter(|tensor| named.get(&tensor.name).is_some()) {
         named.read(tensor, &mut values[tensor.live()])?;
     }
     Ok(values)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use wikigpt_gpt::files::{Extras, ModelKind, describe, load_model, model_path, save_model};
+use wikigpt_gpt::files::{Extras, ModelKind, describe, load_model, load_weights, model_path, save_model};
 use wikigpt_gpt::{Config, Layout};
 
 use crate::foreign::{Tensors, config_json, params, serialize, small, tensors, value, write};
@@ -132,6 +132,27 @@ fn shards_are_read_and_must_agree_with_their_index() {
     write_index(&map);
     fs::remove_file(folder.path().join("model-00002-of-00003.safetensors")).unwrap();
     assert!(refusal(folder.path()).contains("model-00002-of-00003.safetensors: No such file"));
+}
+
+#[test]
+fn biases_of_qkv_may_be_missing_from_all_layers_and_are_zero() {
+    let folder = tempdir().unwrap();
+    let config = small();
+    let mut held = tensors(&config, "transformer.", Dtype::F32);
+    held.retain(|name, _| !name.ends_with(".c_attn.bias"));
+    write(folder.path(), &config_json(&config), &held);
+    let mut expected = params(&config);
+    for block in &Layout::new(&config).unwrap().blocks {
+        expected[block.c_attn.bias.clone().unwrap()].fill(0.0);
+    }
+    let model = load_model(folder.path()).unwrap();
+    assert!(model.config.bias && model.params == expected);
+    assert!(model.warnings[0].contains("the biases of c_attn are not in it"), "{:?}", model.warnings);
+    let (alone, warning) = load_weights(&folder.path().join("model.safetensors"), &config).unwrap();
+    assert!(alone == expected && warning.as_ref() == Some(&model.warnings[0]));
+
+    let message = refused(|_, tensors| drop(tensors.remove("transformer.h.1.attn.c_attn.bias")));
+    assert!(message.contains("h.1.attn.c_attn.bias is missing"), "{message}");
 }
 
 #[test]

@@ -91,17 +91,22 @@ impl Precision {
 pub(super) struct Random {
     precision: Precision,
     seed: u32,
-    drawn: u32,
+    drawn: usize,
+    words: [u32; 4],
 }
 
 impl Random {
     pub fn new(precision: Precision, seed: u32) -> Self {
-        Random { precision, seed, drawn: 0 }
+        Random { precision, seed, drawn: 0, words: [0; 4] }
     }
 
     fn word(&mut self) -> u32 {
+        let at = self.drawn % 4;
+        if at == 0 {
+            self.words = philox4x32_10([(self.drawn / 4) as u32, 0, 0, 0], [self.seed, 0]);
+        }
         self.drawn += 1;
-        philox4x32_10([self.drawn, 0, 0, 0], [self.seed, 0])[0]
+        self.words[at]
     }
 
     /// Uniform in (−1, 1).

@@ -43,7 +43,7 @@ use data::{Precision, Random};
 /// How many cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Each op at small, odd shapes: a million multiplications altogether, for an interpreter or a mutant.
+    /// Each op at small, odd shapes: a few million multiplications altogether, for an interpreter or a mutant.
     Small,
     /// Those, and some shapes of a model's size.
     Full,

@@ -7,6 +7,8 @@ use crate::AdamW;
 
 const LENGTHS: [usize; 5] = [1, 7, 64, 130, 1023];
 const LARGE: [usize; 1] = [65_537];
+/// So many that a running sum in f32 loses digits.
+const MILLIONS: usize = 1 << 22;
 
 fn sum(r: &mut Random, len: usize) -> Call {
     let tensors = vec![stat_output("out", 1), input("inp", r.stat_around(0.5, len, 1.0)).any_length()];
@@ -50,6 +52,10 @@ pub(super) fn cases(c: &mut Cases) {
                 adamw(r, len, constants, 4, 1.0)
             });
         }
+    }
+    for len in c.shapes(&[], &[MILLIONS]) {
+        c.computes("sum", format!("{len} elements"), move |r| sum(r, len));
+        c.computes("global_norm", format!("{len} elements"), move |r| global_norm(r, len));
     }
     let gpt2 = AdamW { beta2: 0.95, eps: 1e-8, weight_decay: 0.0, step: 1000, clip: Some(1.0), ..CONSTANTS };
     c.computes("adamw", "late, without decay", move |r| adamw(r, 33, gpt2, 2, 3.0));

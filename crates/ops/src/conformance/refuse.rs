@@ -78,24 +78,22 @@ fn attempt(
     spoil(&mut slots, &wholes);
     let called = (call.run)(ops, &slots, dims);
 
+    let mut changed = None;
     for ((tensor, held), whole) in call.tensors.iter().zip(&held).zip(wholes) {
         let now = take(ops, whole).map_err(|e| e.to_string())?;
         if (0..held.len()).any(|i| held.bits(i) != now.bits(i)) {
-            return Err(format!("{} was changed", tensor.name));
+            changed = Some(tensor.name);
         }
     }
-    match called {
-        Ok(()) => Err("was not refused".into()),
-        Err(Error::Argument { op, message }) if op == call.op => {
-            let named = words.is_empty() || words.iter().any(|word| mentions(&message, word));
-            if named {
-                Ok(())
-            } else {
-                Err(format!("the error does not mention {}: {message}", words.join(" or ")))
-            }
-        }
-        Err(error) => Err(format!("the error is not an argument error of {}: {error}", call.op)),
+    let message = match called {
+        Ok(()) => return Err("was not refused".into()),
+        Err(Error::Argument { op, message }) if op == call.op => message,
+        Err(error) => return Err(format!("the error is not an argument error of {}: {error}", call.op)),
+    };
+    if !words.is_empty() && !words.iter().any(|word| mentions(&message, word)) {
+        return Err(format!("the error does not mention {}: {message}", words.join(" or ")));
     }
+    changed.map_or(Ok(()), |name| Err(format!("was refused, and {name} was changed all the same")))
 }
 
 /// Whether a message contains a word, and not as part of a longer one.

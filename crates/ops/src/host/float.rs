@@ -14,6 +14,8 @@ pub trait Float:
     fn to_f32(self) -> f32;
     /// Rounds a constant.
     fn of(x: f64) -> Self;
+    /// The same number in float64.
+    fn wide(self) -> f64;
 }
 
 impl Float for f32 {
@@ -26,6 +28,9 @@ impl Float for f32 {
     fn of(x: f64) -> f32 {
         x as f32
     }
+    fn wide(self) -> f64 {
+        self.into()
+    }
 }
 
 impl Float for f64 {
@@ -37,5 +42,8 @@ impl Float for f64 {
     }
     fn of(x: f64) -> f64 {
         x
+    }
+    fn wide(self) -> f64 {
+        self
     }
 }

@@ -345,7 +345,7 @@ pub trait Kernels {
 
     /// See [`Ops::sum`](crate::Ops::sum).
     fn sum(&mut self, inp: &[Self::F]) -> Self::F {
-        inp.iter().copied().sum()
+        adamw::sum(inp)
     }
 
     /// See [`Ops::global_norm`](crate::Ops::global_norm).

@@ -313,3 +313,59 @@ fn apart(op: &'static str, written: &Arg, other: &Arg) -> Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Memory, arg};
+    use crate::{Act, Slot};
+
+    /// Elements of each of two allocations.
+    const LEN: usize = 8;
+
+    fn slot() -> impl Strategy<Value = Slot<Act>> {
+        // Now and then an allocation that is not there, or a range that reaches past the end.
+        let allocation = prop_oneof![12 => 0..2_u32, 1 => Just(2)];
+        (allocation, 0..7_usize, 0..4_usize).prop_map(|(allocation, offset, len)| {
+            let mut slot = Slot::whole(allocation, len);
+            slot.offset = offset;
+            slot
+        })
+    }
+
+    proptest! {
+        /// Views are given out if and only if every slot lies in memory and none that is written meets another; they show
+        /// the slot's elements.
+        #[test]
+        fn views_never_alias(write in [slot(), slot()], read in [slot(), slot()]) {
+            let mut memory = Memory::<f32>::default();
+            for allocation in 0..2 {
+                let slot = memory.alloc::<Act>("test", LEN).unwrap();
+                let data: Vec<f32> = (0..LEN).map(|i| (allocation * LEN + i) as f32).collect();
+                memory.upload(slot, &data).unwrap();
+            }
+            let elements = |slot: &Slot<Act>| -> Vec<f32> {
+                slot.range().map(|i| (slot.allocation as usize * LEN + i) as f32).collect()
+            };
+            let all = [write[0], write[1], read[0], read[1]];
+            let inside = all.iter().all(|s| s.allocation < 2 && s.range().end <= LEN);
+            let meet = |i: usize, j: usize| elements(&all[i]).iter().any(|x| elements(&all[j]).contains(x));
+            let apart = !(meet(0, 1) || meet(0, 2) || meet(0, 3) || meet(1, 2) || meet(1, 3));
+
+            let names = |slot: Slot<Act>| arg("op", "tensor", slot, slot.len).unwrap();
+            match memory.views("op", write.map(names), read.map(names), []) {
+                Ok((written, seen, [])) => {
+                    prop_assert!(inside && apart);
+                    for (view, slot) in written.iter().zip(&write) {
+                        prop_assert_eq!(view.to_vec(), elements(slot));
+                    }
+                    for (view, slot) in seen.iter().zip(&read) {
+                        prop_assert_eq!(view.to_vec(), elements(slot));
+                    }
+                }
+                Err(_) => prop_assert!(!inside || !apart),
+            }
+        }
+    }
+}

@@ -1,11 +1,16 @@
-//! The optimizer: global gradient norm and AdamW (Loshchilov and Hutter 2019).
+//! The optimizer: sums, the global gradient norm and AdamW (Loshchilov and Hutter 2019).
 
 use crate::AdamW;
 use crate::host::Float;
 
-/// ‖grads‖₂.
+/// Σ inp. Added up in float64: in f32, what is added to a sum of millions loses most of its digits.
+pub fn sum<F: Float>(inp: &[F]) -> F {
+    F::of(inp.iter().map(|x| x.wide()).sum())
+}
+
+/// ‖grads‖₂, added up in float64 too.
 pub fn global_norm<F: Float>(grads: &[F]) -> F {
-    grads.iter().map(|g| *g * *g).sum::<F>().sqrt()
+    F::of(grads.iter().map(|g| g.wide() * g.wide()).sum::<f64>().sqrt())
 }
 
 /// What [`AdamW::clip`] multiplies gradients of this norm by; nothing if the norm is not finite.

@@ -1,28 +1,71 @@
-//! Attention by loops that can be bent.
+//! Faults of `attention`, whole and over a cache.
 
 use wikigpt_ops::Dropout;
-use wikigpt_ops::host::Float;
+use wikigpt_ops::host::{Float, Kernels};
+use wikigpt_ops::reference::attention;
 use wikigpt_ops::reference::attention::Heads;
+
+use crate::fault::{Fault, Faults, part, unscaled, zeros};
+
+pub const FAULTS: Faults = &[
+    (
+        "attention_forward",
+        &[
+            "t2 < t",
+            "sees the future",
+            "no scale",
+            "maximum not taken off",
+            "no dropout",
+            "dropout not scaled up",
+            "dropout of one head for all",
+            "lse not a logarithm",
+        ],
+    ),
+    (
+        "attention_backward",
+        &[
+            "row term missing",
+            "no scale",
+            "no dropout",
+            "dropout of another site",
+            "dq and dk exchanged",
+            "dv of the first sequence only",
+        ],
+    ),
+    (
+        "attention_cached_forward",
+        &[
+            "pos one less",
+            "pos ignored",
+            "vcache not written",
+            "last position skipped",
+            "sees all new positions",
+        ],
+    ),
+];
+
+/// The plain loops with one fault.
+pub struct Mutant<F>(pub Fault<F>);
 
 /// What is different from causal attention.
 #[derive(Clone, Copy)]
-pub struct Bent {
+struct Bent {
     /// Position t attends to the rows before this one.
-    pub rows: fn(t: usize, T: usize) -> usize,
+    rows: fn(t: usize, T: usize) -> usize,
     /// Whether the largest score is taken off before the exponential.
-    pub stable: bool,
+    stable: bool,
     /// The index from which an element's dropout is derived.
-    pub index: fn(b: usize, h: usize, t: usize, t2: usize, heads: Heads) -> usize,
+    index: fn(b: usize, h: usize, t: usize, t2: usize, heads: Heads) -> usize,
 }
 
 /// Causal attention as it should be.
-pub const STRAIGHT: Bent = Bent {
+const STRAIGHT: Bent = Bent {
     rows: |t, _| t + 1,
     stable: true,
     index: |b, h, t, t2, Heads { T, NH, .. }| ((b * NH + h) * T + t) * T + t2,
 };
 
-pub fn forward<F: Float>(
+fn bent_attention<F: Float>(
     bent: Bent,
     out: &mut [F],
     lse: &mut [F],
@@ -50,5 +93,126 @@ pub fn forward<F: Float>(
             out.iter_mut().zip(part(t2, 2)).for_each(|(out, v)| *out += weight * *v);
         }
         *lse = shift + total.ln();
+    }
+}
+
+impl<F: Float> Kernels for Mutant<F> {
+    type F = F;
+
+    fn device(&self) -> String {
+        self.0.device()
+    }
+
+    fn attention_forward(
+        &mut self,
+        out: &mut [F],
+        lse: &mut [F],
+        qkv: &[F],
+        B: usize,
+        heads: Heads,
+        dropout: Dropout,
+    ) {
+        let fault = self.0.of("attention_forward");
+        let mut bent = STRAIGHT;
+        match fault {
+            "t2 < t" => bent.rows = |t, _| t.max(1),
+            "sees the future" => bent.rows = |_, T| T,
+            "maximum not taken off" => bent.stable = false,
+            "dropout of one head for all" => {
+                bent.index = |b, _, t, t2, heads| (STRAIGHT.index)(b, 0, t, t2, heads)
+            }
+            "no scale" => {
+                return attention::forward(out, lse, &unscaled(qkv, heads), B, heads, dropout);
+            }
+            "no dropout" => return attention::forward(out, lse, qkv, B, heads, Dropout::NONE),
+            _ => {}
+        }
+        bent_attention(bent, out, lse, qkv, heads, dropout);
+        match fault {
+            "dropout not scaled up" => {
+                let kept = F::of(1.0 / dropout.scale());
+                out.iter_mut().for_each(|x| *x *= kept);
+            }
+            "lse not a logarithm" => lse.iter_mut().for_each(|x| *x = x.exp()),
+            _ => {}
+        }
+    }
+
+    fn attention_backward(
+        &mut self,
+        dqkv: &mut [F],
+        dout: &[F],
+        out: &[F],
+        lse: &[F],
+        qkv: &[F],
+        B: usize,
+        heads: Heads,
+        dropout: Dropout,
+    ) {
+        let fault = self.0.of("attention_backward");
+        let none = zeros(out.len());
+        let out = if fault == "row term missing" { &none } else { out };
+        let dropout = match fault {
+            "no dropout" => Dropout::NONE,
+            "dropout of another site" => Dropout { site: dropout.site ^ 1, ..dropout },
+            _ => dropout,
+        };
+        attention::backward(dqkv, dout, out, lse, qkv, B, heads, dropout);
+        let (C, root) = (heads.NH * heads.HS, F::of(heads.HS as f64).sqrt());
+        match fault {
+            "no scale" => {
+                dqkv.iter_mut()
+                    .enumerate()
+                    .filter(|(i, _)| part(*i, heads) < 2)
+                    .for_each(|(_, x)| *x *= root);
+            }
+            "dq and dk exchanged" => dqkv.chunks_exact_mut(3 * C).for_each(|row| {
+                let (q, rest) = row.split_at_mut(C);
+                q.swap_with_slice(&mut rest[..C]);
+            }),
+            "dv of the first sequence only" => {
+                let later = dqkv.iter_mut().enumerate().skip(heads.T * 3 * C);
+                later.filter(|(i, _)| part(*i, heads) == 2).for_each(|(_, x)| *x = F::zero());
+            }
+            _ => {}
+        }
+    }
+
+    fn attention_cached_forward(
+        &mut self,
+        out: &mut [F],
+        kcache: &mut [F],
+        vcache: &mut [F],
+        qkv: &[F],
+        B: usize,
+        pos: usize,
+        Tmax: usize,
+        heads: Heads,
+    ) {
+        let Heads { T: Tn, NH, HS } = heads;
+        let C = NH * HS;
+        match self.0.of("attention_cached_forward") {
+            "pos one less" => {
+                attention::cached_forward(out, kcache, vcache, qkv, B, pos.saturating_sub(1), Tmax, heads);
+            }
+            "pos ignored" => attention::cached_forward(out, kcache, vcache, qkv, B, 0, Tmax, heads),
+            "vcache not written" => {
+                let mut vcache = vcache.to_vec();
+                attention::cached_forward(out, kcache, &mut vcache, qkv, B, pos, Tmax, heads);
+            }
+            "last position skipped" => {
+                attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads);
+                out.chunks_exact_mut(Tn * C).for_each(|rows| rows[(Tn - 1) * C..].fill(F::zero()));
+            }
+            "sees all new positions" => {
+                attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads);
+                if pos == 0 {
+                    let mut lse = zeros(B * NH * Tn);
+                    let bent = Bent { rows: |_, T| T, ..STRAIGHT };
+                    bent_attention(bent, out, &mut lse, qkv, heads, Dropout::NONE);
+                }
+            }
+            _ => attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads),
+        }
     }
 }

@@ -5,16 +5,76 @@
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 mod attention;
+mod attention_unfused;
 mod backend;
-mod kernels;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod fault;
+mod gelu;
+mod layernorm;
+mod matmul;
+mod optimizer;
+mod residual;
 
 use std::collections::BTreeMap;
 
 use backend::{Altered, BACKEND_FAULTS};
-use kernels::{FAULTS, Mutant};
+use fault::{Fault, Faults};
 use wikigpt_ops::Ops;
-use wikigpt_ops::conformance::{self, Case, Level};
+use wikigpt_ops::conformance::{self, Case, Level, Report};
 use wikigpt_ops::host::Host;
+
+/// The mutants of a family of ops.
+struct Family {
+    faults: Faults,
+    /// Whether a case notices the fault of an op, in float32.
+    noticed: fn(&[Case], op: &'static str, fault: &'static str) -> bool,
+    /// What the finite differences say to it, in float64.
+    gradients: fn(op: &'static str, fault: &'static str) -> Report,
+}
+
+macro_rules! family {
+    ($family:ident) => {
+        Family {
+            faults: $family::FAULTS,
+            noticed: |cases, op, fault| {
+                noticed(cases, || Host::with($family::Mutant::<f32>(Fault::new(op, fault))))
+            },
+            gradients: |op, fault| {
+                conformance::gradients(&mut Host::with($family::Mutant::<f64>(Fault::new(op, fault))))
+            },
+        }
+    };
+}
+
+const FAMILIES: [Family; 11] = [
+    family!(embedding),
+    family!(layernorm),
+    family!(residual),
+    family!(matmul),
+    family!(attention),
+    family!(attention_unfused),
+    family!(gelu),
+    family!(dropout),
+    family!(cross_entropy),
+    family!(optimizer),
+    Family {
+        faults: BACKEND_FAULTS,
+        noticed: |cases, op, fault| noticed(cases, || Altered::of(op, fault)),
+        gradients: |_, _| conformance::gradients(&mut wikigpt_ops::reference::Reference::new()),
+    },
+];
+
+/// Every op, every fault.
+fn faults() -> impl Iterator<Item = (&'static Family, &'static str, &'static str)> {
+    FAMILIES.iter().flat_map(|family| {
+        family
+            .faults
+            .iter()
+            .flat_map(move |(op, faults)| faults.iter().map(move |fault| (family, *op, *fault)))
+    })
+}
 
 /// The small cases of each op.
 fn cases() -> BTreeMap<&'static str, Vec<Case>> {
@@ -32,35 +92,30 @@ fn noticed<O: Ops>(cases: &[Case], make: impl Fn() -> O) -> bool {
 
 #[test]
 fn unbroken_passes() {
-    let report = conformance::run(&mut Host::with(Mutant::<f32>::of("", "")), Level::Small);
-    assert!(report.passed(), "{report}");
-    let report = conformance::run(&mut Altered::of("", ""), Level::Small);
-    assert!(report.passed(), "{report}");
+    let cases = conformance::cases(Level::Small);
+    for family in &FAMILIES {
+        assert!(
+            !(family.noticed)(&cases, "", ""),
+            "the family of {} fails without a fault",
+            family.faults[0].0
+        );
+        let report = (family.gradients)("", "");
+        assert!(report.passed(), "{report}");
+    }
+}
+
+#[test]
+fn bfloat16_passes() {
     let report = conformance::run(&mut Altered::bf16(), Level::Full);
-    assert!(report.passed(), "{report}");
-    let report = conformance::gradients(&mut Host::with(Mutant::<f64>::of("", "")));
     assert!(report.passed(), "{report}");
 }
 
 #[test]
 fn every_fault_is_noticed_by_a_case_of_its_op() {
     let cases = cases();
-    let mut survivors = Vec::new();
-    for (op, faults) in FAULTS {
-        for fault in *faults {
-            if !noticed(&cases[op], || Host::with(Mutant::<f32>::of(op, fault))) {
-                survivors.push(format!("{op}: {fault}"));
-            }
-        }
-    }
-    for (op, faults) in BACKEND_FAULTS {
-        for fault in *faults {
-            if !noticed(&cases[op], || Altered::of(op, fault)) {
-                survivors.push(format!("{op}: {fault}"));
-            }
-        }
-    }
-    assert!(survivors.is_empty(), "no case noticed\n  {}", survivors.join("\n  "));
+    let unnoticed = faults().filter(|(family, op, fault)| !(family.noticed)(&cases[op], op, fault));
+    let unnoticed: Vec<_> = unnoticed.map(|(_, op, fault)| format!("{op}: {fault}")).collect();
+    assert!(unnoticed.is_empty(), "no case noticed\n  {}", unnoticed.join("\n  "));
 }
 
 #[test]
@@ -79,9 +134,8 @@ fn every_method_of_the_trait_has_cases() {
 #[test]
 fn every_op_has_two_faults_or_more() {
     for op in cases().keys() {
-        let of_the_op = FAULTS.iter().chain(BACKEND_FAULTS).filter(|(o, _)| o == op);
-        let faults: usize = of_the_op.map(|(_, faults)| faults.len()).sum();
-        assert!(faults >= 2, "{op} has {faults} faults");
+        let count = faults().filter(|(_, o, _)| o == op).count();
+        assert!(count >= 2, "{op} has {count} faults");
     }
 }
 
@@ -98,14 +152,9 @@ const NOT_OF_A_DERIVATIVE: [&str; 6] = [
 /// A wrong derivative is noticed without the reference to compare with, too.
 #[test]
 fn every_wrong_derivative_is_noticed_by_finite_differences() {
-    let mut survivors = Vec::new();
-    for (op, faults) in FAULTS.iter().filter(|(op, _)| op.contains("backward")) {
-        for fault in faults.iter().filter(|fault| !NOT_OF_A_DERIVATIVE.contains(fault)) {
-            let report = conformance::gradients(&mut Host::with(Mutant::<f64>::of(op, fault)));
-            if report.passed() {
-                survivors.push(format!("{op}: {fault}"));
-            }
-        }
-    }
-    assert!(survivors.is_empty(), "no difference noticed\n  {}", survivors.join("\n  "));
+    let of_derivatives =
+        faults().filter(|(_, op, fault)| op.contains("backward") && !NOT_OF_A_DERIVATIVE.contains(fault));
+    let unnoticed = of_derivatives.filter(|(family, op, fault)| (family.gradients)(op, fault).passed());
+    let unnoticed: Vec<_> = unnoticed.map(|(_, op, fault)| format!("{op}: {fault}")).collect();
+    assert!(unnoticed.is_empty(), "no difference noticed\n  {}", unnoticed.join("\n  "));
 }

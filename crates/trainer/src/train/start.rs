@@ -100,7 +100,8 @@ fn initial(flags: &Flags, facts: &settings::Facts) -> Result<Option<Origin>> {
     let (config, params) = if alone {
         // The file does not say how many heads there are, so flags do.
         let (config, _) = shape::resolve(flags, facts.vocab_size, None)?;
-        let params = files::load_weights(path, &config)?;
+        let (params, warning) = files::load_weights(path, &config)?;
+        warning.iter().for_each(|warning| output::warn(warning));
         (config, params)
     } else {
         let model = model::open(path).with_context(|| format!("--init {init}"))?;

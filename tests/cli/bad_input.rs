@@ -17,7 +17,7 @@ impl Workshop {
         let workshop = Workshop { top: tempfile::tempdir().unwrap() };
         let at = |name: &str| workshop.at(name);
         fs::write(at("text.txt"), "The river runs through the old town to the sea. ".repeat(100)).unwrap();
-        for (tokenizer, data) in [("bytes", "data"), ("bpe:300", "bpe")] {
+        for (tokenizer, data) in [("bytes", "data"), ("bpe:270", "bpe")] {
             let flags = format!("prepare --valid-fraction 0.2 --tokenizer {tokenizer}");
             ok_line(&flags, &["--text", &at("text.txt"), "--out", &at(data)]);
         }
@@ -268,7 +268,7 @@ fn things_that_do_not_fit_together() {
         &["nothing"],
         ["train", "--init", &workshop.at("nothing"), "--data", &data, "--out", &out],
     );
-    workshop.fails(2, &["vocabulary"], ["train", "--resume", &model, "--data", &bpe]);
+    workshop.fails(2, &["other data"], ["train", "--resume", &model, "--data", &bpe]);
 
     let nan = workshop.at("nan.safetensors");
     let bytes = [f32::NAN; 16].map(f32::to_le_bytes).concat();
@@ -286,7 +286,7 @@ fn nothing_to_prepare() {
     workshop.fails(2, &["--text"], ["prepare", "--out", &out]);
     workshop.fails(2, &["wikitext-3"], ["prepare", "wikitext-3", "--out", &out]);
     workshop.fails(2, &["--out"], ["prepare", "--text", &text]);
-    workshop.fails(2, &["--out"], ["prepare", "--text", &text, "--out", &workshop.at("data")]);
+    workshop.fails(2, &["--out"], ["prepare", "--text", &text, "--out", &workshop.at("run")]);
     workshop.fails(2, &["tokenizer"], ["prepare", "--text", &text, "--tokenizer", "klingon", "--out", &out]);
     workshop.fails(2, &["tokenizer"], ["prepare", "--text", &text, "--tokenizer", "bpe:x", "--out", &out]);
     workshop.fails(

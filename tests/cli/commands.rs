@@ -190,7 +190,7 @@ fn models_go_out_and_come_back() {
 fn a_model_without_a_tokenizer_is_evaluated() {
     let top = tempfile::tempdir().unwrap();
     let (folder, hf) = (top.path().join("run"), top.path().join("hf"));
-    let data = prepare(top.path(), &"The lake lies among hills.\n".repeat(100), "bpe:300");
+    let data = prepare(top.path(), &"The lake lies among hills.\n".repeat(100), "bpe:270");
     let flags = format!("train {TINY} --steps 2 --sample-every 0");
     ok_line(&flags, &["--data", path(&data), "--out", path(&folder)]);
     ok(["export", path(&folder), "--out", path(&hf)]);

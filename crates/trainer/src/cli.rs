@@ -31,31 +31,31 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Turn a corpus into token files
-    #[command(after_help = prepare::EXAMPLES)]
+    #[command(args_override_self = true, after_help = prepare::EXAMPLES)]
     Prepare(prepare::Arguments),
     /// Train a model
     #[command(args_override_self = true, after_help = train::EXAMPLES)]
     Train(Box<train::Arguments>),
     /// Measure a model's loss and perplexity on a split
-    #[command(after_help = eval::EXAMPLES)]
+    #[command(args_override_self = true, after_help = eval::EXAMPLES)]
     Eval(eval::Arguments),
     /// Let a model write
-    #[command(after_help = generate::EXAMPLES)]
+    #[command(args_override_self = true, after_help = generate::EXAMPLES)]
     Generate(generate::Arguments),
     /// Say what a model would cost, before anything is allocated
     #[command(args_override_self = true, after_help = plan::EXAMPLES)]
     Plan(Box<plan::Arguments>),
     /// Say what a file or folder is and what is in it
-    #[command(after_help = inspect::EXAMPLES)]
+    #[command(args_override_self = true, after_help = inspect::EXAMPLES)]
     Inspect(inspect::Arguments),
     /// Turn a Hugging Face GPT-2 folder into a model folder
-    #[command(after_help = import::EXAMPLES)]
+    #[command(args_override_self = true, after_help = import::EXAMPLES)]
     Import(import::Arguments),
     /// Turn a model into a Hugging Face GPT-2 folder
-    #[command(after_help = export::EXAMPLES)]
+    #[command(args_override_self = true, after_help = export::EXAMPLES)]
     Export(export::Arguments),
     /// Describe this machine and what wikigpt can use of it
-    #[command(after_help = doctor::EXAMPLES)]
+    #[command(args_override_self = true, after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
 }
 

@@ -68,7 +68,7 @@ pub struct Flags {
     /// Learning rate at the end of the schedule [default: a tenth of --lr]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub min_lr: Option<f64>,
-    /// Steps over which the learning rate rises to --lr [default: a twentieth of all, at most 100; above 384 channels 700]
+    /// Steps over which the learning rate rises to --lr [default: a tenth of all, at most 100; above 384 channels 700]
     #[arg(long, value_name = "W", help_heading = "Training")]
     pub warmup: Option<u64>,
     /// How the learning rate falls after the warmup [default: cosine]

@@ -96,7 +96,7 @@ impl Settings {
 
         let lr = flags.lr.unwrap_or_else(|| learning_rate(&config));
         let min_lr = flags.min_lr.unwrap_or(lr / 10.0);
-        let warmup = flags.warmup.unwrap_or((steps / 20).min(if small { 100 } else { 700 }));
+        let warmup = flags.warmup.unwrap_or((steps / 10).min(if small { 100 } else { 700 }));
         check_rates(lr, min_lr)?;
         let schedule_name = flags.schedule.unwrap_or(ScheduleName::Cosine);
         let weight_decay = non_negative("weight-decay", flags.weight_decay.unwrap_or(0.1))?;

@@ -23,6 +23,7 @@ use wikigpt_ops::Update;
 
 use crate::CpuKernels;
 use crate::gelu;
+use crate::simd::Level;
 use crate::threads::Parts;
 
 /// Depth of a block. Deep blocks read and write the output less often, which matters more than that a panel of the right
@@ -33,6 +34,8 @@ const ROWS: usize = 96;
 /// Columns of a block of the right operand: 384·768 elements are 1.2 MiB. Wider blocks would spare a packed left operand
 /// some packing, but the right one would come from farther away.
 const COLUMNS: usize = 384;
+/// Panels of the right operand that a task packs.
+const PANELS: usize = 4;
 /// Columns between two calls of the epilogue: ROWS·128 elements are 48 KiB.
 const EPILOGUE_COLUMNS: usize = 128;
 
@@ -79,6 +82,32 @@ enum Shared<'a> {
     GeluBackward(&'a [f32]),
 }
 
+/// A product as its tasks see it.
+struct Job<'a> {
+    level: Level,
+    micro: &'static Micro,
+    c: Parts<'a>,
+    update: Update,
+    a: Matrix<'a>,
+    /// Whether the left operand is packed; otherwise it is contiguous along its rows and read in place.
+    packs: bool,
+    N: usize,
+    K: usize,
+    bias: Option<&'a [f32]>,
+    plus: Option<&'a [f32]>,
+    sums: Option<Parts<'a>>,
+    epilogue: Shared<'a>,
+}
+
+/// A packed block of the right operand: `depth` rows from `k` on, columns from `column` on.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    k: usize,
+    depth: usize,
+    column: usize,
+    packed: &'a [f32],
+}
+
 impl CpuKernels {
     /// Computes a product.
     ///
@@ -86,43 +115,36 @@ impl CpuKernels {
     /// If an operand is shorter than its shape.
     pub(crate) fn product(&mut self, product: Product) {
         let Product { c, update, a, b, M, N, K, bias, plus, sums, epilogue } = product;
-        assert!(c.len() == M * N && a.holds(M, K) && b.holds(K, N), "a product's operands have its shape");
-        assert!(
-            bias.is_none_or(|x| x.len() == N)
-                && plus.is_none_or(|x| x.len() == M * N && update == Update::Set)
-        );
-        assert!(sums.as_ref().is_none_or(|x| x.len() == M) && K > 0);
-        let micro = Micro::of(self.level);
+        assert!(c.len() == M * N && a.holds(M, K) && b.holds(K, N) && K > 0, "operands have their shapes");
+        assert!(bias.is_none_or(|x| x.len() == N) && sums.as_ref().is_none_or(|x| x.len() == M));
+        assert!(plus.is_none_or(|x| x.len() == M * N && update == Update::Set));
+        let (level, micro) = (self.level, Micro::of(self.level));
         let (MR, NR) = (micro.MR, micro.NR);
-        let level = self.level;
-        let c = Parts::new(c);
-        let sums = sums.map(Parts::new);
         let epilogue = match epilogue {
             Epilogue::None => Shared::None,
             Epilogue::Gelu(out) => Shared::Gelu(Parts::new(out)),
             Epilogue::GeluBackward(pre) => Shared::GeluBackward(pre),
         };
-        let columns = N.min(COLUMNS);
+        let packs = a.cs != 1 || sums.is_some();
+        let (c, sums) = (Parts::new(c), sums.map(Parts::new));
+        let job = Job { level, micro, c, update, a, packs, N, K, bias, plus, sums, epilogue };
         // Blocks of the depth as equal as can be: a last one of a few steps would be all overhead.
         let depth = K.div_ceil(K.div_ceil(DEPTH));
-        // A left operand that is contiguous along its rows is read in place; its transpose is packed, and then summed.
-        let packs = a.cs != 1 || sums.is_some();
-        let row_blocks = M.div_ceil(ROWS).next_multiple_of(self.threads.count()).min(M.div_ceil(MR));
+        let threads = self.threads.count();
+        let row_blocks = M.div_ceil(ROWS).next_multiple_of(threads).min(M.div_ceil(MR));
         let rows = M.div_ceil(row_blocks).next_multiple_of(MR);
-        let (row_blocks, threads) = (M.div_ceil(rows), self.threads.count());
-        let left_len = rows * depth;
-        self.workers.reserve(if packs { left_len } else { 0 });
-        for column in (0..N).step_by(columns) {
-            let columns = columns.min(N - column);
+        let row_blocks = M.div_ceil(rows);
+        let left_len = if packs { rows * depth } else { 0 };
+        self.workers.reserve(left_len);
+        for column in (0..N).step_by(COLUMNS) {
+            let columns = COLUMNS.min(N - column);
             let panels = columns.div_ceil(NR);
             // With few rows, threads share the columns too.
             let column_blocks = (2 * threads).div_ceil(row_blocks).min(panels);
-            let panels_per_block = panels.div_ceil(column_blocks);
+            let panels_each = panels.div_ceil(column_blocks);
             for k in (0..K).step_by(depth) {
-                let (first, last) = (k == 0, k + depth >= K);
                 let depth = depth.min(K - k);
                 let packed = Parts::new(self.shared.get(panels * NR * depth));
-                const PANELS: usize = 4;
                 self.threads.run(panels.div_ceil(PANELS), |_, task| {
                     for panel in task * PANELS..panels.min((task + 1) * PANELS) {
                         // SAFETY: each panel is one task's.
@@ -133,62 +155,83 @@ impl CpuKernels {
                 });
                 // SAFETY: all tasks that wrote parts have ended; from here on it is only read.
                 let packed: &[f32] = unsafe { packed.part(0, panels * NR * depth) };
+                let block = Block { k, depth, column, packed };
                 let workers = &self.workers;
                 self.threads.run(row_blocks * column_blocks, |worker, task| {
-                    let (row_block, column_block) = (task / column_blocks, task % column_blocks);
-                    let row = row_block * rows;
-                    let rows = rows.min(M - row);
+                    let (row, panel) = (task / column_blocks * rows, task % column_blocks * panels_each);
                     let mut scratch = workers.of(worker);
-                    let left = scratch.get(if packs { left_len } else { 0 });
-                    if packs {
-                        let sums = sums.filter(|_| column == 0 && column_block == 0).map(|sums| {
-                            // SAFETY: rows' sums are taken by the one task of a row block that has its first columns.
-                            unsafe { sums.part(row, rows) }
-                        });
-                        pack::left(left, a.from(row, k), rows, depth, MR, sums);
-                    }
-                    let panel_range =
-                        column_block * panels_per_block..panels.min((column_block + 1) * panels_per_block);
-                    let mut done = panel_range.start;
-                    for panel in panel_range.clone() {
-                        let at = column + panel * NR;
-                        for i in (0..rows).step_by(MR) {
-                            let mr = MR.min(rows - i);
-                            let cols = NR.min(N - at);
-                            let start = (row + i) * N + at;
-                            // SAFETY: this task's rows and columns are no other's.
-                            let c = unsafe { c.part(start, (mr - 1) * N + cols) }.as_mut_ptr();
-                            let add = match (first, update, plus) {
-                                (true, Update::Set, None) => std::ptr::null(),
-                                (true, Update::Set, Some(plus)) => plus[start..].as_ptr(),
-                                _ => c.cast_const(),
-                            };
-                            let bias =
-                                bias.filter(|_| first).map_or(std::ptr::null(), |bias| bias[at..].as_ptr());
-                            let tile = Tile { c, ldc: N, cols, add, add_rs: N, bias };
-                            let b = packed[panel * NR * depth..][..NR * depth].as_ptr();
-                            // SAFETY: `level` is the machine's; the operands hold their shapes, as asserted above: `a`
-                            // mr rows and `depth` columns from (row + i, k) on, `b` a packed panel of `depth` rows, and the
-                            // tile is mr by `cols` elements inside `c` and `plus`; nobody else uses these elements of `c`.
-                            unsafe {
-                                if packs {
-                                    micro.transposed[mr - 1](depth, left[i * depth..].as_ptr(), MR, b, &tile);
-                                } else {
-                                    let a = a.from(row + i, k);
-                                    micro.kernels[mr - 1](depth, a.data.as_ptr(), a.rs, b, &tile);
-                                }
-                            }
-                        }
-                        if last
-                            && ((panel + 1 - done) * NR >= EPILOGUE_COLUMNS || panel + 1 == panel_range.end)
-                        {
-                            let cols = column + done * NR..(column + (panel + 1) * NR).min(N);
-                            // SAFETY: as above: this task's rows and columns.
-                            unsafe { epilogue.apply(level, c, N, row..row + rows, cols) };
-                            done = panel + 1;
-                        }
-                    }
+                    let left = scratch.get(left_len);
+                    // SAFETY: each task has rows and panels of its own.
+                    unsafe {
+                        job.task(block, row..M.min(row + rows), panel..panels.min(panel + panels_each), left)
+                    };
                 });
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Adds to some rows of the output, in the columns of some panels, what one block gives.
+    ///
+    /// # Safety
+    /// Nobody else uses these rows and columns of the output, nor, where the panels begin with the first, the rows' sums.
+    unsafe fn task(&self, block: Block, rows: Range<usize>, panels: Range<usize>, left: &mut [f32]) {
+        let (MR, NR) = (self.micro.MR, self.micro.NR);
+        let Block { k, depth, column, .. } = block;
+        if self.packs {
+            let sums = self.sums.filter(|_| column == 0 && panels.start == 0).map(|sums| {
+                // SAFETY: as the caller says.
+                unsafe { sums.part(rows.start, rows.len()) }
+            });
+            pack::left(left, self.a.from(rows.start, k), rows.len(), depth, MR, sums);
+        }
+        let mut done = panels.start;
+        for panel in panels.clone() {
+            for row in rows.clone().step_by(MR) {
+                let part = &left[if self.packs { (row - rows.start) * depth } else { 0 }..];
+                // SAFETY: the caller's rows and columns.
+                unsafe { self.tile(block, row, MR.min(rows.end - row), panel, part) };
+            }
+            let complete = (panel + 1 - done) * NR >= EPILOGUE_COLUMNS || panel + 1 == panels.end;
+            if k + depth == self.K && complete {
+                let cols = column + done * NR..(column + (panel + 1) * NR).min(self.N);
+                // SAFETY: as above.
+                unsafe { self.epilogue.apply(self.level, self.c, self.N, rows.clone(), cols) };
+                done = panel + 1;
+            }
+        }
+    }
+
+    /// One tile: `mr` rows from `row` on, the columns of a panel. `left` is the rows' packed panel, if they are packed.
+    ///
+    /// # Safety
+    /// Nobody else uses the tile's elements of the output.
+    unsafe fn tile(&self, block: Block, row: usize, mr: usize, panel: usize, left: &[f32]) {
+        let Job { micro, N, .. } = *self;
+        let Block { k, depth, column, packed } = block;
+        let (at, panel_len) = (column + panel * micro.NR, micro.NR * depth);
+        let (start, cols) = (row * N + at, micro.NR.min(N - at));
+        let c = self.c.block(start, mr, N, cols);
+        let first = k == 0;
+        let add = match (first, self.update, self.plus) {
+            (true, Update::Set, None) => std::ptr::null(),
+            (true, Update::Set, Some(plus)) => plus[start..].as_ptr(),
+            _ => c.cast_const(),
+        };
+        let bias = self.bias.filter(|_| first).map_or(std::ptr::null(), |bias| bias[at..].as_ptr());
+        let tile = Tile { c, ldc: N, cols, add, add_rs: N, bias };
+        let b = packed[panel * panel_len..][..panel_len].as_ptr();
+        // SAFETY: the level is the machine's. `product` asserted that the operands hold their shapes: `a` has `mr` rows and
+        // `depth` columns from (row, k) on (packed, they are `depth` times MR elements), `b` is a packed panel of `depth`
+        // rows, and the tile's elements lie inside `c` and `plus`; those of `c` are the caller's alone.
+        unsafe {
+            if self.packs {
+                assert!(left.len() >= depth * micro.MR);
+                micro.transposed[mr - 1](depth, left.as_ptr(), micro.MR, b, &tile);
+            } else {
+                let a = self.a.from(row, k);
+                micro.kernels[mr - 1](depth, a.data.as_ptr(), a.rs, b, &tile);
             }
         }
     }
@@ -199,14 +242,7 @@ impl Shared<'_> {
     ///
     /// # Safety
     /// Nobody else uses these elements of `c` and of the epilogue's output meanwhile.
-    unsafe fn apply(
-        &self,
-        level: crate::simd::Level,
-        c: Parts,
-        N: usize,
-        rows: Range<usize>,
-        cols: Range<usize>,
-    ) {
+    unsafe fn apply(&self, level: Level, c: Parts, N: usize, rows: Range<usize>, cols: Range<usize>) {
         for row in rows {
             let (start, len) = (row * N + cols.start, cols.len());
             match self {
@@ -229,7 +265,6 @@ impl Shared<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Level;
 
     fn numbers(len: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;

@@ -130,6 +130,10 @@ fn write(prepare: &Prepare, corpus: &Corpus, progress: &mut dyn Progress) -> Res
         )?;
         progress.begin(&format!("tokenizing {split}"), Some(text.as_str().len() as u64));
         let files = encode(text, &tokenizer, document_token, writer, progress)?;
+        if files.tokens == 0 {
+            let message = format!("the {split} split has no tokens: its text is nothing but white space");
+            return Err(Error::argument(message));
+        }
         let info = SplitInfo {
             file: files.pattern.clone(),
             tokens: files.tokens,

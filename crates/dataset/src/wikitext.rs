@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn articles_start_at_titles_between_blank_lines() {
-        let text = " \n = One = \n \n Text . \n \n = = Section = = \n \n = Played , W = \n More . \n \n = Two = \n \n \n";
+        let text = " \n = One = \n \n Text . \n = Wins ; L = \n \n = = Section = = \n \n = Played , W = \n More . \n \n = Two = \n \n \n";
         let found = articles(text).unwrap();
         let articles: Vec<&str> = found.into_iter().map(|range| &text[range]).collect();
         assert_eq!(articles.concat(), text);

@@ -1,6 +1,7 @@
 //! GPT-2's byte-level BPE with its published ranks, which `tiktoken-rs` carries.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
@@ -37,8 +38,8 @@ pub(super) fn token_bytes(id: u32) -> Option<Vec<u8>> {
 pub(super) fn hf_json() -> Value {
     let (vocabulary, merges) = vocabulary_and_merges();
     let mut json = hf_json_frame();
-    json["model"]["vocab"] = vocabulary.into();
-    json["model"]["merges"] = merges.into();
+    json["model"]["vocab"] = vocabulary.clone().into();
+    json["model"]["merges"] = merges.clone().into();
     json
 }
 
@@ -106,11 +107,17 @@ pub(super) fn is_gpt2(json: &Value) -> bool {
         },
         _ => false,
     };
-    *vocabulary == ours && merges.len() == our_merges.len() && merges.iter().zip(&our_merges).all(equal)
+    vocabulary == ours && merges.len() == our_merges.len() && merges.iter().zip(our_merges).all(equal)
 }
 
-/// Each token's id by its spelling, and the merges in order, as `vocab.json` and `merges.txt` have them.
-pub(super) fn vocabulary_and_merges() -> (Map<String, Value>, Vec<String>) {
+/// Each token's id by its spelling, and the merges in order, as `vocab.json` and `merges.txt` have them. Found once: every
+/// checkpoint carries them.
+fn vocabulary_and_merges() -> &'static (Map<String, Value>, Vec<String>) {
+    static FOUND: LazyLock<(Map<String, Value>, Vec<String>)> = LazyLock::new(find_vocabulary_and_merges);
+    &FOUND
+}
+
+fn find_vocabulary_and_merges() -> (Map<String, Value>, Vec<String>) {
     let tokens: Vec<Vec<u8>> =
         (0..END_OF_TEXT_ID).map(|rank| token_bytes(rank).expect("every rank has a token")).collect();
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0..).collect();

@@ -170,6 +170,7 @@ fn bad_text_is_named_and_leaves_nothing() {
         (&[b"one\ntwo\n\xff"], "gpt2", &["byte 8", "line 3"]),
         (&[b"cut \xe6\xb2"], "words", &["byte 4"]),
         (&[], "bytes", &["no text files"]),
+        (&[b"    "], "words", &["train split", "white space"]),
         (&[b"short"], "bpe:1000", &["bpe:1000", "more text"]),
         (&[b"text"], "file:/no/such/tokenizer.json", &["/no/such/tokenizer.json"]),
     ];

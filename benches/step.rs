@@ -7,6 +7,7 @@
 //! ```
 //!
 //! The shapes are those of `tools/peers/configs.py`, and so is the formula of FLOPs; criterion's elements are tokens.
+#![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 use std::time::{Duration, Instant};
 

@@ -62,7 +62,7 @@ pub struct Flags {
     /// Passes over the training data, instead of --steps
     #[arg(long, value_name = "E", help_heading = "Training")]
     pub epochs: Option<f64>,
-    /// Learning rate, the highest of the schedule [default: 1e-3; above 384 channels 6e-4 and less]
+    /// Learning rate, the highest of the schedule [default: 1e-3, on the embedded articles 3e-3; above 384 channels 6e-4 and less]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub lr: Option<f64>,
     /// Learning rate at the end of the schedule [default: a tenth of --lr]

@@ -12,6 +12,8 @@ use crate::folder;
 /// A run folder that this process holds.
 pub struct RunFolder {
     path: PathBuf,
+    /// Whether this process made it.
+    is_new: bool,
     // Held until the process ends, however it ends.
     _lock: File,
 }
@@ -28,7 +30,8 @@ impl RunFolder {
             }
             None => create_numbered(Path::new("runs"))?,
         };
-        Self::lock(path.clone()).inspect_err(|_| _ = fs::remove_dir_all(&path))
+        let run = Self::lock(path.clone()).inspect_err(|_| _ = fs::remove_dir_all(&path))?;
+        Ok(RunFolder { is_new: true, ..run })
     }
 
     /// Opens the folder of a run that is to go on.
@@ -47,16 +50,18 @@ impl RunFolder {
         let file = OpenOptions::new().create(true).append(true).open(&name);
         let file = file.with_context(|| format!("cannot write into {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(RunFolder { path, _lock: file }),
+            Ok(()) => Ok(RunFolder { path, is_new: false, _lock: file }),
             Err(TryLockError::WouldBlock) => bad_input!("another process is training in {}", path.display()),
             // File systems without locks: nothing to be done.
-            Err(TryLockError::Error(_)) => Ok(RunFolder { path, _lock: file }),
+            Err(TryLockError::Error(_)) => Ok(RunFolder { path, is_new: false, _lock: file }),
         }
     }
 
-    /// Removes the folder of a run that could not begin.
+    /// Removes the folder of a run that could not begin; one that was there before stays.
     pub fn discard(&self) {
-        let _ = fs::remove_dir_all(&self.path);
+        if self.is_new {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 
     /// The folder.
@@ -109,6 +114,14 @@ mod tests {
     }
 
     #[test]
+    fn a_new_run_that_cannot_begin_leaves_nothing() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("run");
+        RunFolder::create(Some(&path)).unwrap().discard();
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn a_run_has_one_writer() {
         let top = tempfile::tempdir().unwrap();
         let path = top.path().join("run");
@@ -116,7 +129,8 @@ mod tests {
         fs::write(first.config(), "").unwrap();
         assert!(RunFolder::open(&path).err().unwrap().to_string().contains("another process"));
         drop(first);
-        assert!(RunFolder::open(&path).is_ok());
+        RunFolder::open(&path).unwrap().discard();
+        assert!(path.is_dir(), "a run that was there is not discarded");
         assert!(RunFolder::create(Some(&path)).err().unwrap().to_string().contains("already holds files"));
     }
 }

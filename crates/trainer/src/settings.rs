@@ -94,7 +94,7 @@ impl Settings {
         let can_validate = check_data(facts, batch, context, flags.eval_every)?;
         let steps = steps(flags, facts, batch * context * grad_accum)?;
 
-        let lr = flags.lr.unwrap_or_else(|| learning_rate(&config));
+        let lr = flags.lr.unwrap_or_else(|| learning_rate(&config, facts.embedded));
         let min_lr = flags.min_lr.unwrap_or(lr / 10.0);
         let warmup = flags.warmup.unwrap_or((steps / 10).min(if small { 100 } else { 700 }));
         check_rates(lr, min_lr)?;
@@ -250,12 +250,13 @@ fn steps(flags: &Flags, facts: &Facts, step_tokens: usize) -> Result<u64> {
     Ok((steps as u64).max(1))
 }
 
-/// The learning rates of GPT-2's and GPT-3's papers' sizes; small models bear more.
-fn learning_rate(config: &Config) -> f64 {
+/// The learning rates of GPT-2's and GPT-3's papers' sizes; small models bear more, and in a short run they need it.
+fn learning_rate(config: &Config, short: bool) -> f64 {
     match config.n_embd {
+        0..=SMALL_MODEL if short => 3e-3,
         0..=SMALL_MODEL => 1e-3,
-        ..=768 => 6e-4,
-        ..=1024 => 3e-4,
+        385..=768 => 6e-4,
+        769..=1024 => 3e-4,
         _ => 2e-4,
     }
 }

@@ -141,11 +141,11 @@ fn begin_on<O: Ops>(
     run: impl FnOnce() -> Result<RunFolder>,
 ) -> Result<()> {
     let mut trainer = Trainer::new(ops, &settings.config, settings.batch, settings.context)?;
-    let params = match &origin {
-        Some(origin) => &origin.params,
-        None => &wikigpt_gpt::init(&settings.config, settings.seed)?,
-    };
-    trainer.set_params(params)?;
+    // Copies in host memory end here: training goes without them.
+    match &origin {
+        Some(origin) => trainer.set_params(&origin.params)?,
+        None => trainer.set_params(&wikigpt_gpt::init(&settings.config, settings.seed)?)?,
+    }
     let progress = origin.and_then(|origin| origin.progress);
     if let Some((m, v, _)) = &progress {
         trainer.set_moments(m, v)?;
@@ -156,12 +156,7 @@ fn begin_on<O: Ops>(
     announce(settings, dataset, &run, trainer.backend().device())?;
     let training = Training::new(trainer, settings, dataset, &tokens, &run, place);
     // A run that cannot begin leaves no folder that looks like one.
-    let training = training.inspect_err(|_| {
-        if place.is_none() {
-            run.discard()
-        }
-    })?;
-    training.run()
+    training.inspect_err(|_| run.discard())?.run()
 }
 
 fn announce(settings: &Settings, dataset: &Dataset, run: &RunFolder, device: String) -> Result<()> {

@@ -105,61 +105,48 @@ fn few_rows(
     let N = inp.len() / C;
     let level = cpu.level;
     let out = Parts::new(out);
-    let rows = (1 << 16) / C;
-    let rows = rows.min(OC.div_ceil(cpu.threads())).next_multiple_of(4);
+    let rows = ((1 << 16) / C).min(OC.div_ceil(cpu.threads())).max(1);
     cpu.threads.run(OC.div_ceil(rows), |_, task| {
-        for o in (task * rows..OC.min((task + 1) * rows)).step_by(4) {
-            let count = 4.min(OC - o);
-            let mut dots = [[0.0; FEW]; 4];
-            if N == 1 && count == 4 {
-                four_dots(level, &mut dots, inp, &weight[o * C..][..4 * C]);
-            } else {
-                for (dots, w) in dots.iter_mut().zip(weight[o * C..][..count * C].chunks_exact(C)) {
-                    dots_with(level, dots, inp, w, N);
-                }
-            }
-            for n in 0..N {
+        for o in task * rows..OC.min((task + 1) * rows) {
+            let mut dots = [0.0; FEW];
+            dots_with(level, &mut dots[..N], inp, &weight[o * C..][..C]);
+            for (n, dot) in dots[..N].iter().enumerate() {
+                let rest = bias.map_or(0.0, |bias| bias[o]) + plus.map_or(0.0, |plus| plus[n * OC + o]);
                 // SAFETY: each task has columns of its own.
-                let out = unsafe { out.part(n * OC + o, count) };
-                for (i, out) in out.iter_mut().enumerate() {
-                    let rest =
-                        bias.map_or(0.0, |bias| bias[o + i]) + plus.map_or(0.0, |plus| plus[n * OC + o + i]);
-                    *out = dots[i][n] + rest;
-                }
+                let out = unsafe { out.part(n * OC + o, 1) };
+                out[0] = dot + rest;
             }
         }
     });
 }
 
 vectorised! {
-    /// dots\[i\]\[0\] = x·w\[i\] for four rows of w: four streams keep more of memory's bandwidth busy than one.
-    fn four_dots(dots: &mut [[f32; FEW]; 4], x: &[f32], w: &[f32]) {
-        let C = x.len();
-        let (chunks, _) = x.as_chunks::<LANES>();
-        let rows: [&[f32]; 4] = std::array::from_fn(|i| &w[i * C..][..C]);
-        let vectors = rows.map(|row| row.as_chunks::<LANES>().0);
-        let mut lanes = [[0.0; LANES]; 4];
-        for (at, x) in chunks.iter().enumerate() {
-            for i in 0..4 {
-                let w = &vectors[i][at];
+    /// dots\[n\] = x\[n\]·w for the rows of x, four at a time where there are as many, to load w less often.
+    fn dots_with(dots: &mut [f32], x: &[f32], w: &[f32]) {
+        let C = w.len();
+        let whole = dots.len() / 4 * 4;
+        for (dots, x) in dots.chunks_exact_mut(4).zip(x.chunks_exact(4 * C)) {
+            let (ws, w_rest) = w.as_chunks::<LANES>();
+            let rows: [&[f32]; 4] = [&x[..C], &x[C..2 * C], &x[2 * C..3 * C], &x[3 * C..]];
+            let [a, b, c, d] = rows.map(|row| row.as_chunks::<LANES>().0);
+            let mut lanes = [[0.0; LANES]; 4];
+            for ((((w, a), b), c), d) in ws.iter().zip(a).zip(b).zip(c).zip(d) {
                 for l in 0..LANES {
-                    lanes[i][l] = madd::<FMA>(x[l], w[l], lanes[i][l]);
+                    lanes[0][l] = madd::<FMA>(a[l], w[l], lanes[0][l]);
+                    lanes[1][l] = madd::<FMA>(b[l], w[l], lanes[1][l]);
+                    lanes[2][l] = madd::<FMA>(c[l], w[l], lanes[2][l]);
+                    lanes[3][l] = madd::<FMA>(d[l], w[l], lanes[3][l]);
                 }
             }
-        }
-        for i in 0..4 {
-            for c in chunks.len() * LANES..C {
-                lanes[i][c % LANES] = madd::<FMA>(x[c], rows[i][c], lanes[i][c % LANES]);
+            for i in 0..4 {
+                let rest = &rows[i][C - w_rest.len()..];
+                for (lane, (x, w)) in lanes[i].iter_mut().zip(rest.iter().zip(w_rest)) {
+                    *lane = madd::<FMA>(*x, *w, *lane);
+                }
+                dots[i] = total(lanes[i]);
             }
-            dots[i][0] = total(lanes[i]);
         }
-    }
-}
-
-vectorised! {
-    /// dots\[n\] = x\[n\]·w for `N` rows of x.
-    fn dots_with(dots: &mut [f32; FEW], x: &[f32], w: &[f32], N: usize) {
-        for (dot, x) in dots[..N].iter_mut().zip(x.chunks_exact(w.len())) {
+        for (dot, x) in dots[whole..].iter_mut().zip(x[whole * C..].chunks_exact(C)) {
             *dot = crate::simd::dot::<FMA>(x, w);
         }
     }

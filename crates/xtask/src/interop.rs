@@ -4,11 +4,12 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{cargo, python, root, run as execute, test};
 
-/// Trains a little with each kind of tokenizer, exports, and has transformers compare its logits with ours.
+/// Trains a little with each kind of tokenizer and exports; transformers must compute our logits and encode as we do.
+/// What transformers then saves must be, imported, the same model again.
 pub fn run() -> Result<()> {
     let wikigpt = test::binary()?;
     let python = python::environment("peers-venv", &root().join("tools/peers/requirements.txt"))?;
@@ -16,13 +17,15 @@ pub fn run() -> Result<()> {
     for tokenizer in ["bytes", "gpt2", "bpe:512"] {
         let at = |name: &str| folder.path().join(format!("{name}-{}", tokenizer.replace(':', "-")));
         let (data, trained, exported) = (at("data"), at("run"), at("exported"));
+        let (saved, imported) = (at("saved"), at("imported"));
         let corpus = root().join("crates/dataset/corpus/articles.txt");
         execute(
             Command::new(&wikigpt)
-                .args(["prepare", "--tokenizer", tokenizer, "--valid-fraction", "0.1", "--out"])
+                .args(["prepare", "--tokenizer", tokenizer, "--valid-fraction", "0.1"])
+                .args(["--no-document-tokens", "--out"])
                 .arg(&data)
                 .arg("--text")
-                .arg(corpus),
+                .arg(&corpus),
         )?;
         execute(
             Command::new(&wikigpt)
@@ -39,9 +42,21 @@ pub fn run() -> Result<()> {
             Command::new(&python)
                 .arg(root().join("tools/checks/export_transformers.py"))
                 .arg(&exported)
-                .arg(&ours),
+                .arg(&ours)
+                .arg("--tokens")
+                .arg(data.join("valid.bin"))
+                .arg("--text")
+                .arg(&corpus)
+                .arg("--save")
+                .arg(&saved),
         )?;
-        println!("{tokenizer}: transformers computes our logits");
+        execute(Command::new(&wikigpt).arg("import").arg(&saved).arg("--out").arg(&imported))?;
+        let again = at("logits-again.json");
+        logits(&imported, &again)?;
+        if std::fs::read(&ours)? != std::fs::read(&again)? {
+            bail!("{tokenizer}: the model that transformers saved computes other logits than it was given");
+        }
+        println!("{tokenizer}: transformers computes our logits, and gives the model back unchanged");
     }
     Ok(())
 }

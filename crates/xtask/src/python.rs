@@ -13,7 +13,7 @@ use crate::{root, run};
 pub fn environment(name: &str, requirements: &Path) -> Result<PathBuf> {
     let venv = root().join("target").join(name);
     let python = venv.join("bin/python");
-    let stamp = venv.join("requirements.txt");
+    let stamp = venv.join("installed-requirements.txt"); // tools/peers/setup.sh writes it too
     let wanted =
         std::fs::read(requirements).with_context(|| format!("reading {}", requirements.display()))?;
     if python.exists() && std::fs::read(&stamp).is_ok_and(|have| have == wanted) {

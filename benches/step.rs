@@ -63,7 +63,10 @@ fn steps(criterion: &mut Criterion) {
         let flops =
             Plan::new(&config, B, T, true, size_of::<f32>()).expect("a possible shape").flops_per_token;
         group.throughput(Throughput::Elements((B * T) as u64));
-        group.sample_size(if name == "S" { 50 } else { 10 });
+        if name != "S" {
+            // The fewest that criterion takes: a step of G takes seconds.
+            group.sample_size(10);
+        }
         // Made when it is first asked for: a filter may leave it out.
         let mut step = None;
         let mut fastest = Duration::MAX;

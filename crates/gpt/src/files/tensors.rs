@@ -107,7 +107,7 @@ impl Writer {
     pub fn write(&self, out: &mut NewFile, place: &Path, source: &mut Source) -> Result {
         out.write(&(self.header.len() as u64).to_le_bytes())?;
         out.write(&self.header)?;
-        let (mut values, mut band, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut buffer) = (Vec::new(), Vec::new());
         for Entry { array, tensor } in &self.entries {
             let conv1d = is_conv1d(&tensor.name);
             let size = tensor.size();
@@ -124,24 +124,29 @@ impl Writer {
                     return Err(file(place, message));
                 }
                 match tensor.shape[..] {
-                    [rows, columns] if conv1d => {
-                        band.resize(TILE * rows, 0.0);
-                        for first in (0..columns).step_by(TILE) {
-                            let taken = TILE.min(columns - first);
-                            for (r, row) in values.chunks_exact(columns).enumerate() {
-                                for (c, value) in row[first..first + taken].iter().enumerate() {
-                                    band[c * rows + r] = *value;
-                                }
-                            }
-                            write_values(out, &mut buffer, &band[..taken * rows])?;
-                        }
-                    }
+                    [_, columns] if conv1d => write_transposed(out, &mut buffer, &values, columns)?,
                     _ => write_values(out, &mut buffer, &values)?,
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The file's (columns,rows) from `values` (rows,columns), some of the file's rows at a time.
+fn write_transposed(out: &mut NewFile, buffer: &mut Vec<u8>, values: &[f32], columns: usize) -> Result {
+    let rows = values.len() / columns;
+    let mut band = vec![0.0; TILE * rows];
+    for first in (0..columns).step_by(TILE) {
+        let taken = TILE.min(columns - first);
+        for (r, row) in values.chunks_exact(columns).enumerate() {
+            for (c, value) in row[first..first + taken].iter().enumerate() {
+                band[c * rows + r] = *value;
+            }
+        }
+        write_values(out, buffer, &band[..taken * rows])?;
+    }
+    Ok(())
 }
 
 fn write_values(out: &mut NewFile, buffer: &mut Vec<u8>, values: &[f32]) -> Result {

@@ -104,7 +104,7 @@ fn arrays_larger_than_a_piece_are_read_in_pieces_and_only_once() {
     let arrays = [(); 3].map(|()| params(&config));
     let (run, mut from) = (tempdir().unwrap(), reader(&arrays));
     let mut times = [(); 3].map(|()| vec![0; layout.len]);
-    let read = |array: Array, start, out: &mut [f32]| {
+    let read = |array: Array, start: usize, out: &mut [f32]| {
         assert!(out.len() <= PIECE);
         times[array as usize][start..start + out.len()].iter_mut().for_each(|times| *times += 1);
         from(array, start, out)

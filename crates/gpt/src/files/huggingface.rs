@@ -182,8 +182,7 @@ pub(super) fn write_model(
     extras: &Extras,
 ) -> Result {
     let (bos, eos) = (extras.bos_token_id, extras.eos_token_id);
-    let text =
-        |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write(text.as_bytes()));
+    let text = |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write(text.as_bytes()));
     let weights = Writer::new(entries(layout, Array::Params).chain(zero_biases(config)?).collect());
     new.write(WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
     text(CONFIG, &config_json::config_json(config, bos, eos))?;

@@ -135,9 +135,19 @@ fn without_any_good_checkpoint_there_is_one_sentence() {
 /// A run that is long enough to be hit in the middle.
 const LONG: &str = "--steps 600 --warmup 3 --eval-every 40 --eval-batches 2 --sample-every 0 --keep 2";
 
-/// Starts a run and does not wait for it.
+/// Starts a run and does not wait for it. SIGHUP does there what it does by default, also where these tests were started
+/// with it ignored.
 fn start(line: &str, folder: &Path) -> Child {
-    wikigpt(line).arg(folder).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    let mut command = wikigpt(line);
+    #[cfg(unix)]
+    // SAFETY: between fork and exec, signal(2) may be called; it touches no memory of this process.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    command.arg(folder).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }
 
 fn wait_for_lines(folder: &Path, child: &mut Child, count: usize) {

@@ -22,7 +22,7 @@ enum Origin {
     /// A model's parameters.
     Model(Config, Vec<f32>),
     /// A run that goes on, and how far it has come.
-    Run(Checkpoint, Place),
+    Run(Box<Checkpoint>, Place),
 }
 
 impl Origin {
@@ -74,7 +74,7 @@ pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
         Some(newest) => {
             newest.warnings.iter().for_each(|warning| output::warn(warning));
             let place = newest.checkpoint.state()?;
-            Some(Origin::Run(newest.checkpoint, place))
+            Some(Origin::Run(Box::new(newest.checkpoint), place))
         }
         None => {
             output::warn("the run has no checkpoint yet: it begins again");

@@ -21,7 +21,7 @@ impl<O: Ops> Evaluator<O> {
     /// [`crate::Error::Ops`] when there is no memory.
     pub fn new(mut ops: O, config: &Config, params: &[f32], B: usize, T: usize) -> Result<Evaluator<O>> {
         let net = Network::new(&mut ops, config, B, T, Purpose::Evaluate)?;
-        net.upload(&mut ops, net.params, params, "the parameters")?;
+        net.set_params(&mut ops, params)?;
         Ok(Evaluator { ops, net })
     }
 

@@ -46,6 +46,17 @@ pub struct Block {
     pub mlp_c_proj: Linear,
 }
 
+/// The arrays that training goes on from, each in the order of the [`Layout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Array {
+    /// The parameters.
+    Params,
+    /// AdamW's first moments.
+    M,
+    /// AdamW's second moments.
+    V,
+}
+
 /// One named tensor of the flat array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {

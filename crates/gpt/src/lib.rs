@@ -54,7 +54,7 @@ pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use generator::Generator;
 pub use init::init;
-pub use layout::{Block, Layout, Linear, Norm, Tensor};
+pub use layout::{Array, Block, Layout, Linear, Norm, Tensor};
 pub use model::Regularize;
 pub use plan::{Bytes, Plan};
 pub use sampler::{Sampler, Sampling};

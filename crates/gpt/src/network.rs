@@ -56,22 +56,16 @@ impl Network {
         })
     }
 
-    /// Puts a flat parameter array, or one that mirrors it, into `slot`.
-    pub fn upload<O: Ops, K: Kind<Host = f32>>(
-        &self,
-        ops: &mut O,
-        slot: Slot<K>,
-        values: &[f32],
-        what: &str,
-    ) -> Result {
-        if values.len() != self.layout.len {
+    /// Uploads the parameters.
+    pub fn set_params<O: Ops>(&self, ops: &mut O, params: &[f32]) -> Result {
+        if params.len() != self.layout.len {
             return Err(Error::Config(format!(
-                "{what} must hold {} values, in the order of the model's layout, got {}",
+                "the parameters must hold {} values, in the order of the model's layout, got {}",
                 self.layout.len,
-                values.len()
+                params.len()
             )));
         }
-        Ok(ops.upload(slot, values)?)
+        Ok(ops.upload(self.params, params)?)
     }
 
     /// Uploads a batch, and tells how many targets count.
@@ -127,7 +121,7 @@ impl Network {
         Ok(logits)
     }
 
-    /// The parameters.
+    /// The parameters, or an array that mirrors them.
     pub fn download<O: Ops, K: Kind<Host = f32>>(&self, ops: &mut O, slot: Slot<K>) -> Result<Vec<f32>> {
         let mut values = vec![0.0; self.layout.len];
         ops.download(&mut values, slot)?;

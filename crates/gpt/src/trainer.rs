@@ -7,7 +7,7 @@ use crate::generator::Generator;
 use crate::model::{self, Regularize};
 use crate::network::Network;
 use crate::tensors::Tensors;
-use crate::{Config, Error, Layout, Result};
+use crate::{Array, Config, Error, Layout, Result};
 
 /// Gradients hold this NaN until something is written there, so that a parameter the backward forgets is found. Its
 /// upper half is what a bf16 backend keeps of it, and no arithmetic makes it.
@@ -126,7 +126,7 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Config`] when they are not as many as the model has.
     pub fn set_params(&mut self, params: &[f32]) -> Result {
-        self.net.upload(&mut self.ops, self.net.params, params, "the parameters")
+        self.net.set_params(&mut self.ops, params)
     }
 
     /// The parameters, in the order of [`Layout`].
@@ -154,13 +154,36 @@ impl<O: Ops> Trainer<O> {
         Ok([m, self.net.download(&mut self.ops, self.v)?])
     }
 
-    /// Sets both moments.
+    /// Reads a part of an array into `out`, from element `start` on: without a copy of the whole.
     ///
     /// # Errors
-    /// [`Error::Config`] when they are not as many as the model has parameters.
-    pub fn set_moments(&mut self, m: &[f32], v: &[f32]) -> Result {
-        self.net.upload(&mut self.ops, self.m, m, "the first moments")?;
-        self.net.upload(&mut self.ops, self.v, v, "the second moments")
+    /// [`Error::Ops`] when the device fails.
+    ///
+    /// # Panics
+    /// When the array has no such part.
+    pub fn read(&mut self, array: Array, start: usize, out: &mut [f32]) -> Result {
+        let part = start..start + out.len();
+        Ok(match array {
+            Array::Params => self.ops.download(out, self.net.params.slice(part)),
+            Array::M => self.ops.download(out, self.m.slice(part)),
+            Array::V => self.ops.download(out, self.v.slice(part)),
+        }?)
+    }
+
+    /// Sets a part of an array, from element `start` on.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    ///
+    /// # Panics
+    /// When the array has no such part.
+    pub fn write(&mut self, array: Array, start: usize, values: &[f32]) -> Result {
+        let part = start..start + values.len();
+        Ok(match array {
+            Array::Params => self.ops.upload(self.net.params.slice(part), values),
+            Array::M => self.ops.upload(self.m.slice(part), values),
+            Array::V => self.ops.upload(self.v.slice(part), values),
+        }?)
     }
 
     /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), without dropout; 0 where

@@ -1,7 +1,7 @@
 //! Steps of the trainer: gathered gradients, the optimizer, what is refused.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
-use wikigpt_gpt::{Config, Error, Evaluator, Regularize, StepReport, Trainer, init};
+use wikigpt_gpt::{Array, Config, Error, Evaluator, Regularize, StepReport, Trainer, init};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{AdamW, Dropout, IGNORE, Ops, Update};
 
@@ -214,7 +214,19 @@ fn moments_and_parameters_continue_a_run() {
     let (params, [m, v]) = (first.params().unwrap(), first.moments().unwrap());
     let mut second = Trainer::new(Reference::new(), &config(), 2, T).unwrap();
     second.set_params(&params).unwrap();
-    second.set_moments(&m, &v).unwrap();
+    second.write(Array::M, 0, &m).unwrap();
+    second.write(Array::V, 0, &v).unwrap();
+    // Any part of an array is what it is in the whole.
+    for (array, whole) in [(Array::Params, &params), (Array::M, &m), (Array::V, &v)] {
+        let mut part = vec![f32::NAN; 100];
+        second.read(array, 70, &mut part).unwrap();
+        assert_eq!(part, whole[70..170]);
+        part.fill(0.25);
+        second.write(array, 70, &part).unwrap();
+        second.read(array, 0, &mut part).unwrap();
+        assert_eq!((&part[..70], &part[70..]), (&whole[..70], &[0.25; 30][..]));
+        second.write(array, 0, whole).unwrap();
+    }
     // The first keeps float64, the second went through f32.
     assert!((go(&mut first, 2).loss - go(&mut second, 2).loss).abs() < 1e-6);
     close(&first.params().unwrap(), &second.params().unwrap(), 1e-6);
@@ -281,7 +293,6 @@ fn bad_arguments_are_one_clear_sentence() {
         trainer.accumulate(&good, &good, f32::NAN, none, Update::Set).unwrap_err(),
         trainer.accumulate(&good, &good, 1.0, Regularize { dropout: 1.0, seed: 0 }, Update::Set).unwrap_err(),
         trainer.set_params(&[0.0]).unwrap_err(),
-        trainer.set_moments(&[0.0], &[0.0]).unwrap_err(),
         trainer.step(adamw(1)).unwrap_err(),
     ];
     trainer.accumulate(&good, &good, 1.0, none, Update::Set).unwrap();
@@ -294,7 +305,6 @@ fn bad_arguments_are_one_clear_sentence() {
         "the loss cannot be scaled by NaN",
         "the dropout probability must be at least 0 and less than 1, got 1",
         "the parameters must hold",
-        "the first moments must hold",
         "accumulate comes first",
         "numbered from 1",
         "sequences of 9 tokens are longer than the model's context of 8",

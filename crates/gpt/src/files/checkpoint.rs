@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::archive::{Archive, file, read_json};
 use super::folder::{Digest, NewFolder, digest, sync_folder};
-use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, read_flat, write_model};
-use super::tensors::{Named, Writer, check_finite, entries};
-use crate::{Config, Error, Layout, Result};
+use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, write_model};
+use super::tensors::{Named, Writer, entries, prefix};
+use crate::{Array, Config, Error, Layout, Result};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) const STATE: &str = "state.json";
@@ -27,21 +27,6 @@ const FORMAT: u32 = 1;
 /// Names of folders that are not, or no longer, checkpoints: being written or removed, and making way for another.
 const TEMPORARY: &str = ".tmp-";
 const ASIDE: &str = ".old-";
-
-/// What a checkpoint is made of, besides the caller's own state.
-#[derive(Clone, Copy)]
-pub struct Snapshot<'a> {
-    /// Steps done.
-    pub step: u64,
-    /// The model's shape.
-    pub config: &'a Config,
-    /// Parameters, flat, in the order of the [`Layout`].
-    pub params: &'a [f32],
-    /// AdamW's first moment, likewise.
-    pub m: &'a [f32],
-    /// AdamW's second moment, likewise.
-    pub v: &'a [f32],
-}
 
 /// `state.json`.
 #[derive(Serialize, Deserialize)]
@@ -78,33 +63,39 @@ impl Checkpoints {
         self.folder.join(format!("step-{step:08}"))
     }
 
-    /// Writes a checkpoint and returns its folder; replaces one of the same step, and removes what a killed process
-    /// left half-written. Values are kept bit for bit.
+    /// Writes the checkpoint of `step` and returns its folder; replaces one of the same step, and removes what a killed
+    /// process left half-written.
+    ///
+    /// `read` fills its last argument with values of an array, from an element on; it is asked for a piece at a time,
+    /// at most for one matrix, and no more is held. Values are kept bit for bit.
     ///
     /// # Errors
-    /// [`Error::File`] when a value is NaN or infinite: nothing is written, so that the last good checkpoint stays
-    /// the newest. [`Error::Write`] and [`Error::Io`] when the system refuses, [`Error::Fill`] when `extras.fill` does.
+    /// [`Error::File`] when a value is NaN or infinite: nothing is left, so that the last good checkpoint stays the newest.
+    /// [`Error::Write`] and [`Error::Io`] when the system refuses, [`Error::Fill`] when `extras.fill` does, and those of
+    /// `read`.
     ///
     /// # Panics
-    /// When an array is not as long as the [`Layout`], or `state` cannot be JSON.
-    pub fn save<S: Serialize>(&self, snapshot: &Snapshot, state: &S, extras: &Extras) -> Result<PathBuf> {
-        let place = self.path(snapshot.step);
-        let layout = Layout::new(snapshot.config)?;
-        let arrays = [("", snapshot.params), ("m.", snapshot.m), ("v.", snapshot.v)];
-        for (prefix, values) in arrays {
-            assert_eq!(values.len(), layout.len, "an array of the layout's length");
-            check_finite(&place, &layout, values, prefix)?;
-        }
+    /// When `state` cannot be JSON.
+    pub fn save<S: Serialize>(
+        &self,
+        step: u64,
+        config: &Config,
+        state: &S,
+        extras: &Extras,
+        mut read: impl FnMut(Array, usize, &mut [f32]) -> Result,
+    ) -> Result<PathBuf> {
+        let place = self.path(step);
+        let layout = Layout::new(config)?;
         self.clean()?;
-        let name = format!("step-{:08}", snapshot.step);
+        let name = format!("step-{step:08}");
         let new = NewFolder::create(place.clone(), self.folder.join(format!("{TEMPORARY}{name}")))?;
-        write_model(&new, snapshot.config, &layout, snapshot.params, extras)?;
-        let [_, m, v] = arrays.map(|(prefix, values)| entries(&layout, values, prefix));
-        let optimizer = Writer::new(m.into_iter().chain(v).collect());
-        new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out))?;
-        let state = State { format: FORMAT, step: snapshot.step, files: new.digests()?, state };
+        write_model(&new, config, &layout, &mut read, extras)?;
+        let moments = entries(&layout, Array::M).chain(entries(&layout, Array::V));
+        let optimizer = Writer::new(moments.collect());
+        new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out, &place, &mut read))?;
+        let state = State { format: FORMAT, step, files: new.digests()?, state };
         let text = serde_json::to_vec_pretty(&state).expect("a state that can be JSON");
-        new.write(STATE, text.len() as u64, |out| out.write_all(&text))?;
+        new.write(STATE, text.len() as u64, |out| out.write(&text))?;
         new.finish(Some(&self.folder.join(format!("{ASIDE}{name}"))))?;
         Ok(place)
     }
@@ -251,7 +242,6 @@ pub struct Checkpoint {
     folder: PathBuf,
     state: State<Value>,
     weights: Weights,
-    layout: Layout,
     optimizer: Archive,
 }
 
@@ -276,13 +266,13 @@ impl Checkpoint {
         }
         let weights = Weights::open(&folder.join(CONFIG), &folder.join(WEIGHTS))?;
         let optimizer = Archive::open(&folder.join(OPTIMIZER))?;
-        let layout = Layout::new(&weights.config)?;
-        for prefix in ["m.", "v."] {
-            let named = Named::new(&optimizer, prefix)?;
-            layout.tensors.iter().try_for_each(|tensor| named.check(tensor))?;
-            named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name))?;
+        let tensors = &weights.layout.tensors;
+        for array in [Array::M, Array::V] {
+            let named = Named::new(&optimizer, prefix(array))?;
+            tensors.iter().try_for_each(|tensor| named.check(tensor))?;
+            named.check_all_known(|name| tensors.iter().any(|tensor| tensor.name == name))?;
         }
-        Ok(Checkpoint { folder: folder.to_path_buf(), state, weights, layout, optimizer })
+        Ok(Checkpoint { folder: folder.to_path_buf(), state, weights, optimizer })
     }
 
     /// Its folder.
@@ -310,20 +300,23 @@ impl Checkpoint {
         })
     }
 
-    /// Reads the parameters, flat.
+    /// Reads parameters and moments tensor by tensor: each goes to `write` with its array and first element. Padding is
+    /// left out.
     ///
     /// # Errors
-    /// [`Error::File`] when one is NaN or infinite.
-    pub fn params(&self) -> Result<Vec<f32>> {
-        self.weights.read()
-    }
-
-    /// Reads AdamW's moments m and v, flat.
-    ///
-    /// # Errors
-    /// [`Error::File`] when one is NaN or infinite.
-    pub fn moments(&self) -> Result<[Vec<f32>; 2]> {
-        let read = |prefix| read_flat(&Named::new(&self.optimizer, prefix)?, &self.layout);
-        Ok([read("m.")?, read("v.")?])
+    /// [`Error::File`] when a value is NaN or infinite, and those of `write`.
+    pub fn read(&self, mut write: impl FnMut(Array, usize, &[f32]) -> Result) -> Result {
+        let mut values = Vec::new();
+        for array in [Array::Params, Array::M, Array::V] {
+            let archive = if array == Array::Params { self.weights.archive() } else { &self.optimizer };
+            let named = Named::new(archive, prefix(array))?;
+            // What a file does not hold is 0, as everything is at first.
+            for tensor in self.weights.layout.tensors.iter().filter(|t| named.get(&t.name).is_some()) {
+                values.resize(tensor.size(), 0.0);
+                named.read(tensor, &mut values)?;
+                write(array, tensor.range.start, &values)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -49,21 +49,15 @@ impl NewFolder {
     }
 
     /// Writes a file of `bytes` bytes and waits until it has reached the disk.
-    pub fn write(
-        &self,
-        name: &str,
-        bytes: u64,
-        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result {
-        let write = || -> io::Result<Digest> {
-            let file = File::create(self.temporary.join(name))?;
-            let mut out = Sink { file: BufWriter::with_capacity(1 << 20, file), bytes: 0, crc32c: 0 };
-            fill(&mut out)?;
-            let file = out.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            Ok(Digest { bytes: out.bytes, crc32c: out.crc32c })
-        };
-        let digest = write().map_err(|source| Error::Write { path: self.place.join(name), bytes, source })?;
+    pub fn write(&self, name: &str, bytes: u64, fill: impl FnOnce(&mut NewFile) -> Result) -> Result {
+        let failed = |source| Error::Write { path: self.place.join(name), bytes, source };
+        let file = File::create(self.temporary.join(name)).map_err(failed)?;
+        let digest = Digest { bytes: 0, crc32c: 0 };
+        let mut out = NewFile { file: BufWriter::with_capacity(1 << 20, file), digest, failed: &failed };
+        fill(&mut out)?;
+        let digest = out.digest;
+        let file = out.file.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)?;
         self.written.borrow_mut().insert(name.to_owned(), digest);
         Ok(())
     }
@@ -121,23 +115,20 @@ impl Drop for NewFolder {
     }
 }
 
-/// Counts and digests what is written.
-struct Sink {
+/// A file of a [`NewFolder`]: counts and digests what is written.
+pub(super) struct NewFile<'a> {
     file: BufWriter<File>,
-    bytes: u64,
-    crc32c: u32,
+    digest: Digest,
+    failed: &'a dyn Fn(io::Error) -> Error,
 }
 
-impl Write for Sink {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(buffer)?;
-        self.bytes += n as u64;
-        self.crc32c = crc32c::crc32c_append(self.crc32c, &buffer[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+impl NewFile<'_> {
+    /// Appends.
+    pub fn write(&mut self, bytes: &[u8]) -> Result {
+        self.file.write_all(bytes).map_err(self.failed)?;
+        self.digest.bytes += bytes.len() as u64;
+        self.digest.crc32c = crc32c::crc32c_append(self.digest.crc32c, bytes);
+        Ok(())
     }
 }
 

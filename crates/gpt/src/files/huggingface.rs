@@ -8,8 +8,8 @@ use super::archive::{Archive, file};
 use super::config_json;
 use super::folder::{NewFolder, vacant};
 use super::locate::model_path;
-use super::tensors::{Named, Writer, check_finite, entries, is_bias, with_zero_biases};
-use crate::{Config, Error, Layout, Result};
+use super::tensors::{Named, Source, Writer, entries, is_bias, zero_biases};
+use crate::{Array, Config, Error, Layout, Result};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -71,7 +71,8 @@ pub(super) struct Weights {
     pub config: Config,
     /// Says that biases are missing, if any are.
     pub warning: Option<String>,
-    layout: Layout,
+    /// Of this shape.
+    pub layout: Layout,
     archive: Archive,
 }
 
@@ -122,7 +123,7 @@ impl Weights {
 }
 
 /// Reads the tensors of a layout, all checked, into one array. What a file does not hold is 0.
-pub(super) fn read_flat(named: &Named, layout: &Layout) -> Result<Vec<f32>> {
+fn read_flat(named: &Named, layout: &Layout) -> Result<Vec<f32>> {
     let mut values = vec![0.0; layout.len];
     for tensor in layout.tensors.iter().filter(|tensor| named.get(&tensor.name).is_some()) {
         named.read(tensor, &mut values[tensor.live()])?;
@@ -160,11 +161,15 @@ pub struct Extras<'a> {
 pub fn save_model(folder: &Path, config: &Config, params: &[f32], extras: &Extras) -> Result {
     let place = vacant(folder)?;
     let layout = Layout::new(config)?;
-    check_finite(folder, &layout, params, "")?;
+    assert_eq!(params.len(), layout.len, "parameters are an array in the order of their layout");
     let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let temporary = place.with_file_name(format!(".tmp-{name}-{}", std::process::id()));
     let new = NewFolder::create(place, temporary)?;
-    write_model(&new, config, &layout, params, extras)?;
+    let mut source = |_, start: usize, out: &mut [f32]| {
+        out.copy_from_slice(&params[start..start + out.len()]);
+        Ok(())
+    };
+    write_model(&new, config, &layout, &mut source, extras)?;
     new.finish(None)
 }
 
@@ -173,15 +178,13 @@ pub(super) fn write_model(
     new: &NewFolder,
     config: &Config,
     layout: &Layout,
-    params: &[f32],
+    source: &mut Source,
     extras: &Extras,
 ) -> Result {
-    assert_eq!(params.len(), layout.len, "parameters are an array in the order of their layout");
     let (bos, eos) = (extras.bos_token_id, extras.eos_token_id);
-    let text =
-        |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write_all(text.as_bytes()));
-    let weights = Writer::new(with_zero_biases(config, entries(layout, params, ""), "")?);
-    new.write(WEIGHTS, weights.bytes, |out| weights.write(out))?;
+    let text = |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write(text.as_bytes()));
+    let weights = Writer::new(entries(layout, Array::Params).chain(zero_biases(config)?).collect());
+    new.write(WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
     text(CONFIG, &config_json::config_json(config, bos, eos))?;
     text("generation_config.json", &config_json::generation_config_json(bos, eos))?;
     if let Some(tokenizer) = extras.tokenizer_json {

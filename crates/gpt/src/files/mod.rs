@@ -14,7 +14,7 @@ mod huggingface;
 mod locate;
 mod tensors;
 
-pub use checkpoint::{Checkpoint, Checkpoints, Newest, Snapshot};
+pub use checkpoint::{Checkpoint, Checkpoints, Newest};
 pub use describe::{Description, TensorDescription, describe};
 pub use huggingface::{Extras, Fill, Model, load_model, load_weights, save_model};
 pub use locate::{ModelKind, ModelPath, model_path};

@@ -4,14 +4,14 @@
 //! A square one, `attn.c_proj.weight`, would be accepted without being transposed and compute nonsense.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::archive::{Archive, View, decode, file, is_float};
-use crate::{Config, Layout, Result, Tensor};
+use super::folder::NewFile;
+use crate::{Array, Config, Layout, Result, Tensor};
 
 /// Values that are converted at once, so that no second copy of a model is held.
 const CHUNK: usize = 1 << 16;
@@ -37,48 +37,33 @@ fn stored_shape(tensor: &Tensor) -> Vec<usize> {
     }
 }
 
-/// What to write under a name.
-pub(super) struct Entry<'a> {
-    name: String,
-    shape: Vec<usize>,
-    values: Values<'a>,
-}
-
-enum Values<'a> {
-    /// As they are.
-    Plain(&'a [f32]),
-    /// A matrix of so many columns, to be written column by column.
-    Transposed(&'a [f32], usize),
-    /// So many zeros.
-    Zeros(usize),
-}
-
-/// The tensors of a flat array, each under `prefix` and Hugging Face's name.
-pub(super) fn entries<'a>(layout: &Layout, values: &'a [f32], prefix: &str) -> Vec<Entry<'a>> {
-    let entry = |tensor: &Tensor| {
-        let live = &values[tensor.live()];
-        let values = match tensor.shape[..] {
-            [_, columns] if is_conv1d(&tensor.name) => Values::Transposed(live, columns),
-            _ => Values::Plain(live),
-        };
-        Entry { name: stored_name(&tensor.name, prefix), shape: stored_shape(tensor), values }
-    };
-    layout.tensors.iter().map(entry).collect()
-}
-
-/// Adds zeros for the biases that a model does without and Hugging Face's cannot.
-pub(super) fn with_zero_biases<'a>(
-    config: &Config,
-    mut entries: Vec<Entry<'a>>,
-    prefix: &str,
-) -> Result<Vec<Entry<'a>>> {
-    if !config.bias {
-        for tensor in biases(config)? {
-            let name = stored_name(&tensor.name, prefix);
-            entries.push(Entry { name, shape: tensor.shape.clone(), values: Values::Zeros(tensor.size()) });
-        }
+/// What comes before the names of an array's tensors.
+pub(super) fn prefix(array: Array) -> &'static str {
+    match array {
+        Array::Params => "",
+        Array::M => "m.",
+        Array::V => "v.",
     }
-    Ok(entries)
+}
+
+/// Fills its last argument with values of an array, from an element on.
+pub(super) type Source<'a> = dyn FnMut(Array, usize, &mut [f32]) -> Result + 'a;
+
+/// A tensor to be written: one of an array, or zeros of its shape.
+pub(super) struct Entry {
+    array: Option<Array>,
+    tensor: Tensor,
+}
+
+/// The tensors of an array.
+pub(super) fn entries(layout: &Layout, array: Array) -> impl Iterator<Item = Entry> {
+    layout.tensors.iter().map(move |tensor| Entry { array: Some(array), tensor: tensor.clone() })
+}
+
+/// Zeros for the biases that a model does without and Hugging Face's cannot.
+pub(super) fn zero_biases(config: &Config) -> Result<impl Iterator<Item = Entry>> {
+    let biases = if config.bias { Vec::new() } else { biases(config)? };
+    Ok(biases.into_iter().map(|tensor| Entry { array: None, tensor }))
 }
 
 /// The biases that a model of this shape has or would have.
@@ -87,30 +72,25 @@ pub(super) fn biases(config: &Config) -> Result<Vec<Tensor>> {
     Ok(layout.tensors.into_iter().filter(|tensor| is_bias(&tensor.name)).collect())
 }
 
-/// `transformer.` goes before all names but the head's.
-fn stored_name(name: &str, prefix: &str) -> String {
-    let transformer = if name.starts_with("lm_head.") { "" } else { "transformer." };
-    format!("{prefix}{transformer}{name}")
-}
-
 /// A safetensors file that is ready to be written.
-pub(super) struct Writer<'a> {
+pub(super) struct Writer {
     header: Vec<u8>,
-    entries: Vec<Entry<'a>>,
+    entries: Vec<Entry>,
     /// Length of the file.
     pub bytes: u64,
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     /// Lays out a file of f32 tensors.
-    pub fn new(entries: Vec<Entry<'a>>) -> Writer<'a> {
+    pub fn new(entries: Vec<Entry>) -> Writer {
         let mut end = 0;
-        let info = |entry: &Entry| {
+        let info = |Entry { array, tensor }: &Entry| {
             let start = end;
-            end += 4 * entry.shape.iter().product::<usize>();
-            let info =
-                TensorInfo { dtype: Dtype::F32, shape: entry.shape.clone(), data_offsets: (start, end) };
-            (entry.name.clone(), info)
+            end += 4 * tensor.size();
+            let shape = stored_shape(tensor);
+            let info = TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) };
+            let transformer = if tensor.name.starts_with("lm_head.") { "" } else { "transformer." };
+            (format!("{}{transformer}{}", array.map_or("", prefix), tensor.name), info)
         };
         let infos = entries.iter().map(info).collect();
         // Without it transformers refuses the file.
@@ -122,36 +102,30 @@ impl<'a> Writer<'a> {
         Writer { header, entries, bytes }
     }
 
-    /// Writes it, holding one chunk or, of a transposed matrix, a few of its columns.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(&(self.header.len() as u64).to_le_bytes())?;
-        out.write_all(&self.header)?;
-        let mut buffer = Vec::new();
-        for entry in &self.entries {
-            match entry.values {
-                Values::Plain(values) => {
-                    for chunk in values.chunks(CHUNK) {
-                        write_values(out, &mut buffer, chunk)?;
-                    }
+    /// Writes it, holding one chunk or one matrix that is to be transposed. Refuses NaN and infinity: what follows would
+    /// be written and read, and every later step be lost.
+    pub fn write(&self, out: &mut NewFile, place: &Path, source: &mut Source) -> Result {
+        out.write(&(self.header.len() as u64).to_le_bytes())?;
+        out.write(&self.header)?;
+        let (mut values, mut buffer) = (Vec::new(), Vec::new());
+        for Entry { array, tensor } in &self.entries {
+            let conv1d = is_conv1d(&tensor.name);
+            let size = tensor.size();
+            let most = if conv1d { size } else { CHUNK };
+            for start in (0..size).step_by(most) {
+                values.clear();
+                values.resize(most.min(size - start), 0.0);
+                if let Some(array) = array {
+                    source(*array, tensor.range.start + start, &mut values)?;
                 }
-                Values::Transposed(values, columns) => {
-                    let rows = values.len() / columns;
-                    let mut band = vec![0.0; TILE * rows];
-                    for first in (0..columns).step_by(TILE) {
-                        let taken = TILE.min(columns - first);
-                        for (r, row) in values.chunks_exact(columns).enumerate() {
-                            for (c, value) in row[first..first + taken].iter().enumerate() {
-                                band[c * rows + r] = *value;
-                            }
-                        }
-                        write_values(out, &mut buffer, &band[..taken * rows])?;
-                    }
+                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                    let name = format!("{}{}", array.map_or("", prefix), tensor.name);
+                    let message = format!("not written, because {name} holds {value}: training has diverged");
+                    return Err(file(place, message));
                 }
-                Values::Zeros(n) => {
-                    let zeros = vec![0.0; n.min(CHUNK)];
-                    for start in (0..n).step_by(CHUNK) {
-                        write_values(out, &mut buffer, &zeros[..CHUNK.min(n - start)])?;
-                    }
+                match tensor.shape[..] {
+                    [_, columns] if conv1d => write_transposed(out, &mut buffer, &values, columns)?,
+                    _ => write_values(out, &mut buffer, &values)?,
                 }
             }
         }
@@ -159,25 +133,26 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn write_values(out: &mut dyn Write, buffer: &mut Vec<u8>, values: &[f32]) -> io::Result<()> {
-    buffer.clear();
-    buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    out.write_all(buffer)
-}
-
-/// Refuses NaN and infinity: what follows would be written and read, and every later step be lost.
-pub(super) fn check_finite(path: &Path, layout: &Layout, values: &[f32], what: &str) -> Result {
-    for tensor in &layout.tensors {
-        if let Some(at) = values[tensor.live()].iter().position(|value| !value.is_finite()) {
-            let value = values[tensor.range.start + at];
-            let name = &tensor.name;
-            return Err(file(
-                path,
-                format!("not written, because {what}{name} holds {value}: training has diverged"),
-            ));
+/// The file's (columns,rows) from `values` (rows,columns), some of the file's rows at a time.
+fn write_transposed(out: &mut NewFile, buffer: &mut Vec<u8>, values: &[f32], columns: usize) -> Result {
+    let rows = values.len() / columns;
+    let mut band = vec![0.0; TILE * rows];
+    for first in (0..columns).step_by(TILE) {
+        let taken = TILE.min(columns - first);
+        for (r, row) in values.chunks_exact(columns).enumerate() {
+            for (c, value) in row[first..first + taken].iter().enumerate() {
+                band[c * rows + r] = *value;
+            }
         }
+        write_values(out, buffer, &band[..taken * rows])?;
     }
     Ok(())
+}
+
+fn write_values(out: &mut NewFile, buffer: &mut Vec<u8>, values: &[f32]) -> Result {
+    buffer.clear();
+    buffer.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    out.write(buffer)
 }
 
 /// The tensors of an archive that belong to a model, by Hugging Face's names without `transformer.`.

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use tempfile::tempdir;
-use wikigpt_gpt::files::{
-    Checkpoint, Checkpoints, Extras, ModelKind, Snapshot, describe, load_model, model_path,
-};
-use wikigpt_gpt::{Config, Error, Layout, Result};
+use wikigpt_gpt::files::{Checkpoint, Checkpoints, Extras, ModelKind, describe, load_model, model_path};
+use wikigpt_gpt::{Array, Config, Error, Layout, Result};
 
-use crate::foreign::{params, small};
+use crate::foreign::{Arrays, contents, params, reader, small, tensors};
 
 /// What a trainer would save.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +28,7 @@ fn state(step: u64) -> State {
 }
 
 /// Parameters and moments of a step: every value depends on it.
-fn arrays(config: &Config, step: u64) -> [Vec<f32>; 3] {
+fn arrays(config: &Config, step: u64) -> Arrays {
     let layout = Layout::new(config).unwrap();
     [0, 1, 2].map(|array| {
         let mut values = params(config);
@@ -43,21 +42,21 @@ fn arrays(config: &Config, step: u64) -> [Vec<f32>; 3] {
 }
 
 fn save(checkpoints: &Checkpoints, config: &Config, step: u64) -> Result<PathBuf> {
-    let [params, m, v] = arrays(config, step);
-    let snapshot = Snapshot { step, config, params: &params, m: &m, v: &v };
-    checkpoints.save(&snapshot, &state(step), &Extras::default())
+    save_arrays(checkpoints, config, step, &arrays(config, step))
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
+fn save_arrays(checkpoints: &Checkpoints, config: &Config, step: u64, arrays: &Arrays) -> Result<PathBuf> {
+    checkpoints.save(step, config, &state(step), &Extras::default(), reader(arrays))
+}
+
+fn bits(arrays: &Arrays) -> [Vec<u32>; 3] {
+    arrays.each_ref().map(|values| values.iter().map(|value| value.to_bits()).collect())
 }
 
 /// Panics unless a checkpoint holds what its step's does.
 fn check(checkpoint: &Checkpoint, config: &Config) {
-    let [params, m, v] = arrays(config, checkpoint.step());
     assert_eq!(checkpoint.config(), config);
-    assert_eq!(bits(&checkpoint.params().unwrap()), bits(&params));
-    assert_eq!(checkpoint.moments().unwrap().map(|moment| bits(&moment)), [m, v].map(|moment| bits(&moment)));
+    assert_eq!(bits(&contents(checkpoint).unwrap()), bits(&arrays(config, checkpoint.step())));
     assert_eq!(checkpoint.state::<State>().unwrap(), state(checkpoint.step()));
 }
 
@@ -81,20 +80,47 @@ fn every_bit_comes_back() {
         let run = tempdir().unwrap();
         let checkpoints = Checkpoints::of(run.path());
         let layout = Layout::new(&config).unwrap();
-        let [mut params, m, v] = arrays(&config, 1);
+        let mut arrays = arrays(&config, 1);
         // Negative zero, the smallest and the largest values.
         for (at, odd) in [-0.0, f32::from_bits(1), f32::MAX, f32::MIN_POSITIVE].into_iter().enumerate() {
-            params[layout.blocks[1].attn_c_proj.weight.start + at] = odd;
+            arrays[0][layout.blocks[1].attn_c_proj.weight.start + at] = odd;
         }
-        let snapshot = Snapshot { step: 1, config: &config, params: &params, m: &m, v: &v };
-        let folder = checkpoints.save(&snapshot, &state(1), &Extras::default()).unwrap();
+        let folder = save_arrays(&checkpoints, &config, 1, &arrays).unwrap();
         assert_eq!(folder, run.path().join("checkpoints/step-00000001"));
         let checkpoint = Checkpoint::open(&folder).unwrap();
-        assert_eq!(bits(&checkpoint.params().unwrap()), bits(&params));
-        assert_eq!(checkpoint.moments().unwrap().map(|moment| bits(&moment)), [bits(&m), bits(&v)]);
+        assert_eq!(bits(&contents(&checkpoint).unwrap()), bits(&arrays));
         assert_eq!(checkpoint.state::<State>().unwrap(), state(1));
         let model = load_model(&folder).unwrap();
-        assert_eq!((model.config, bits(&model.params)), (config, bits(&params)));
+        let [_, m, v] = arrays.clone();
+        assert_eq!((model.config, bits(&[model.params, m, v])), (config, bits(&arrays)));
+    }
+}
+
+#[test]
+fn arrays_larger_than_a_piece_are_read_in_pieces_and_only_once() {
+    const PIECE: usize = 1 << 16;
+    let config = Config { vocab_size: 2 * PIECE / 34 + 1, ..small() };
+    let layout = Layout::new(&config).unwrap();
+    let arrays = [(); 3].map(|()| params(&config));
+    let (run, mut from) = (tempdir().unwrap(), reader(&arrays));
+    let mut times = [(); 3].map(|()| vec![0; layout.len]);
+    let read = |array: Array, start: usize, out: &mut [f32]| {
+        assert!(out.len() <= PIECE);
+        times[array as usize][start..start + out.len()].iter_mut().for_each(|times| *times += 1);
+        from(array, start, out)
+    };
+    let folder = Checkpoints::of(run.path()).save(1, &config, &(), &Extras::default(), read).unwrap();
+    for tensor in &layout.tensors {
+        assert!(times.iter().all(|times| times[tensor.live()].iter().all(|times| *times == 1)));
+    }
+    let expected = tensors(&config, "transformer.", Dtype::F32);
+    for (name, prefix) in [("model", ""), ("optimizer", "m."), ("optimizer", "v.")] {
+        let bytes = fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        for (name, (_, shape, bytes)) in &expected {
+            let found = file.tensor(&format!("{prefix}{name}")).unwrap();
+            assert!(found.shape() == shape && found.data() == bytes, "{prefix}{name}");
+        }
     }
 }
 
@@ -103,10 +129,9 @@ fn a_head_of_its_own_stays_one_even_where_it_equals_the_embedding() {
     let config = Config { tied: false, ..small() };
     let run = tempdir().unwrap();
     let layout = Layout::new(&config).unwrap();
-    let [mut params, m, v] = arrays(&config, 1);
-    params.copy_within(layout.wte.clone(), layout.lm_head.unwrap().start);
-    let snapshot = Snapshot { step: 1, config: &config, params: &params, m: &m, v: &v };
-    let folder = Checkpoints::of(run.path()).save(&snapshot, &(), &Extras::default()).unwrap();
+    let mut arrays = arrays(&config, 1);
+    arrays[0].copy_within(layout.wte.clone(), layout.lm_head.unwrap().start);
+    let folder = save_arrays(&Checkpoints::of(run.path()), &config, 1, &arrays).unwrap();
     assert_eq!(load_model(&folder).unwrap().config, config);
 }
 
@@ -201,9 +226,7 @@ fn nothing_is_written_once_training_has_diverged() {
     {
         let mut arrays = arrays(&config, 20);
         arrays[array][layout.blocks[0].c_fc.weight.start] = f32::INFINITY;
-        let [params, m, v] = &arrays;
-        let snapshot = Snapshot { step: 20, config: &config, params, m, v };
-        let message = checkpoints.save(&snapshot, &state(20), &Extras::default()).unwrap_err().to_string();
+        let message = save_arrays(&checkpoints, &config, 20, &arrays).unwrap_err().to_string();
         assert!(message.contains(&format!("{name} holds inf")), "{message}");
     }
     assert_eq!(names(&run.path().join("checkpoints")), ["step-00000010"]);
@@ -214,7 +237,7 @@ fn nan_in_a_checkpoint_is_refused_when_it_is_read() {
     // As if an older program had written it: whole, digests and all.
     let (run, config) = (tempdir().unwrap(), small());
     let folder = save(&Checkpoints::of(run.path()), &config, 10).unwrap();
-    for (name, tensor) in [("model", "ln_f.bias"), ("optimizer", "v.ln_f.bias")] {
+    for (name, tensor) in [("optimizer", "v.ln_f.bias"), ("model", "ln_f.bias")] {
         let path = folder.join(format!("{name}.safetensors"));
         let mut bytes = fs::read(&path).unwrap();
         let last = bytes.len() - 4;
@@ -225,8 +248,7 @@ fn nan_in_a_checkpoint_is_refused_when_it_is_read() {
         json["files"][format!("{name}.safetensors")]["crc32c"] = crc32c::crc32c(&bytes).into();
         fs::write(&state, json.to_string()).unwrap();
         let checkpoint = Checkpoint::open(&folder).unwrap();
-        let error = if name == "model" { checkpoint.params().err() } else { checkpoint.moments().err() };
-        let message = error.unwrap().to_string();
+        let message = contents(&checkpoint).unwrap_err().to_string();
         assert!(message.contains(&format!("{tensor} holds NaN")), "{message}");
     }
 }
@@ -260,18 +282,24 @@ fn a_failure_on_the_way_leaves_the_last_one() {
     let (run, config) = (tempdir().unwrap(), small());
     let checkpoints = Checkpoints::of(run.path());
     save(&checkpoints, &config, 10).unwrap();
-    let [params, m, v] = arrays(&config, 10);
-    let snapshot = Snapshot { step: 10, config: &config, params: &params, m: &m, v: &v };
+    let arrays = arrays(&config, 10);
     let fill = |folder: &Path| {
         assert!(folder.join("model.safetensors").exists());
         Err("the tokenizer has gone".into())
     };
     let extras = Extras { fill: Some(&fill), ..Extras::default() };
-    let error = checkpoints.save(&snapshot, &state(11), &extras).unwrap_err();
+    let error = checkpoints.save(10, &config, &state(11), &extras, reader(&arrays)).unwrap_err();
     assert!(
         matches!(error, Error::Fill { .. }) && error.to_string().contains("the tokenizer has gone"),
         "{error}"
     );
+    let mut from = reader(&arrays);
+    let read = |array, start, out: &mut [f32]| match array {
+        Array::V => Err(Error::Config("the device has gone".into())),
+        _ => from(array, start, out),
+    };
+    let error = checkpoints.save(10, &config, &state(11), &Extras::default(), read).unwrap_err();
+    assert_eq!(error.to_string(), "the device has gone");
     assert_eq!(names(&run.path().join("checkpoints")), ["step-00000010"]);
     check(&checkpoints.newest_good().unwrap().unwrap().checkpoint, &config);
 }

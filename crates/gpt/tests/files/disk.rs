@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::tempdir;
-use wikigpt_gpt::files::{Checkpoints, Extras, Snapshot, save_model};
+use wikigpt_gpt::files::{Checkpoints, Extras, save_model};
 use wikigpt_gpt::{Error, Result};
 
-use crate::foreign::{params, small};
+use crate::foreign::{contents, params, reader, small};
 
 fn save_checkpoint(run: &Path, step: u64) -> Result<PathBuf> {
     let config = small();
-    let params = params(&config);
-    let snapshot = Snapshot { step, config: &config, params: &params, m: &params, v: &params };
-    Checkpoints::of(run).save(&snapshot, &step, &Extras::default())
+    let arrays = [(); 3].map(|()| params(&config));
+    Checkpoints::of(run).save(step, &config, &step, &Extras::default(), reader(&arrays))
 }
 
 fn export(folder: &Path) -> Result {
@@ -78,8 +77,8 @@ fn a_full_disk_is_named_and_the_last_checkpoint_stays() {
     assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 2);
     let newest = Checkpoints::of(&run).newest_good().unwrap().unwrap();
     assert_eq!(
-        (newest.checkpoint.folder(), newest.checkpoint.params().unwrap()),
-        (&*second, params(&small()))
+        (newest.checkpoint.folder(), &contents(&newest.checkpoint).unwrap()[0]),
+        (&*second, &params(&small()))
     );
 
     fs::write(disk.0.path().join("filler"), vec![0; 500_000]).unwrap_err();

@@ -8,7 +8,8 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
-use wikigpt_gpt::{Config, Layout, Tensor};
+use wikigpt_gpt::files::Checkpoint;
+use wikigpt_gpt::{Array, Config, Layout, Result, Tensor};
 
 /// Tensors by name: type, shape, bytes.
 pub type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
@@ -35,6 +36,28 @@ pub fn params(config: &Config) -> Vec<f32> {
         }
     }
     params
+}
+
+/// Parameters and moments, by [`Array`].
+pub type Arrays = [Vec<f32>; 3];
+
+/// What a checkpoint of these is saved from.
+pub fn reader(arrays: &Arrays) -> impl FnMut(Array, usize, &mut [f32]) -> Result {
+    move |array, start, out| {
+        out.copy_from_slice(&arrays[array as usize][start..start + out.len()]);
+        Ok(())
+    }
+}
+
+/// What a checkpoint holds.
+pub fn contents(checkpoint: &Checkpoint) -> Result<Arrays> {
+    let len = Layout::new(checkpoint.config())?.len;
+    let mut arrays = [(); 3].map(|()| vec![0.0; len]);
+    checkpoint.read(|array, start, values| {
+        arrays[array as usize][start..start + values.len()].copy_from_slice(values);
+        Ok(())
+    })?;
+    Ok(arrays)
 }
 
 /// The matrices that Hugging Face keeps as (in,out).

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use wikigpt_dataset::{Position, Tokenizer};
-use wikigpt_gpt::files::{Checkpoints, Extras, Snapshot};
+use wikigpt_gpt::files::{Checkpoints, Extras};
 use wikigpt_gpt::{Error, Trainer};
 use wikigpt_ops::Ops;
 
@@ -32,9 +32,6 @@ pub fn save<O: Ops>(
     tokenizer: &Tokenizer,
 ) -> Result<PathBuf> {
     let config = trainer.config().clone();
-    let params = trainer.params()?;
-    let [m, v] = trainer.moments()?;
-    let snapshot = Snapshot { step: place.step, config: &config, params: &params, m: &m, v: &v };
     let end_of_text = tokenizer.end_of_text();
     let extras = Extras {
         bos_token_id: end_of_text,
@@ -42,7 +39,8 @@ pub fn save<O: Ops>(
         tokenizer_json: None,
         fill: Some(&|folder| Ok(tokenizer.save(folder)?)),
     };
-    checkpoints.save(&snapshot, place, &extras).map_err(|error| match error {
+    let read = |array, start, out: &mut [f32]| trainer.read(array, start, out);
+    checkpoints.save(place.step, &config, place, &extras, read).map_err(|error| match error {
         // Values that are not finite: training is at fault, not what it was given.
         Error::File { .. } => anyhow::anyhow!("cannot save the checkpoint of step {}: {error}", place.step),
         other => {

@@ -17,12 +17,21 @@ use crate::run_folder::RunFolder;
 use crate::settings::Settings;
 use crate::{commands, config, corpus, device, folder, model, output, settings, shape};
 
-/// What training starts from, in host memory.
-struct Origin {
-    config: Config,
-    params: Vec<f32>,
-    /// Of a run that goes on: the moments, and how far it has come.
-    progress: Option<(Vec<f32>, Vec<f32>, Place)>,
+/// What training starts from.
+enum Origin {
+    /// A model's parameters.
+    Model(Config, Vec<f32>),
+    /// A run that goes on, and how far it has come.
+    Run(Box<Checkpoint>, Place),
+}
+
+impl Origin {
+    fn config(&self) -> &Config {
+        match self {
+            Origin::Model(config, _) => config,
+            Origin::Run(checkpoint, _) => checkpoint.config(),
+        }
+    }
 }
 
 /// Begins a run.
@@ -42,7 +51,7 @@ pub fn fresh(file: Option<&Path>, given: &Flags) -> Result<()> {
     let facts = corpus::facts(&dataset, flags.data.is_none())?;
     let origin = initial(&flags, &facts)?;
     make_absolute(&mut flags)?;
-    let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(|origin| &origin.config))?;
+    let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(Origin::config))?;
     let out = flags.out.clone();
     begin(&settings, &dataset, origin, || {
         let run = RunFolder::create(out.as_deref())?;
@@ -64,7 +73,8 @@ pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
     let origin = match Checkpoints::of(run.path()).newest_good()? {
         Some(newest) => {
             newest.warnings.iter().for_each(|warning| output::warn(warning));
-            Some(load(&newest.checkpoint)?)
+            let place = newest.checkpoint.state()?;
+            Some(Origin::Run(Box::new(newest.checkpoint), place))
         }
         None => {
             output::warn("the run has no checkpoint yet: it begins again");
@@ -72,9 +82,8 @@ pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
         }
     };
     make_absolute(&mut flags)?;
-    let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(|origin| &origin.config))?;
-    let done =
-        origin.as_ref().and_then(|origin| origin.progress.as_ref()).map_or(0, |(_, _, place)| place.step);
+    let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(Origin::config))?;
+    let done = if let Some(Origin::Run(_, place)) = &origin { place.step } else { 0 };
     if settings.steps < done {
         bad_input!("--steps {}: the run has already done {done} steps", settings.steps);
     }
@@ -86,28 +95,21 @@ pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
     })
 }
 
-fn load(checkpoint: &Checkpoint) -> Result<Origin> {
-    let [m, v] = checkpoint.moments()?;
-    let progress = Some((m, v, checkpoint.state()?));
-    Ok(Origin { config: checkpoint.config().clone(), params: checkpoint.params()?, progress })
-}
-
 /// The model that `--init` names.
 fn initial(flags: &Flags, facts: &settings::Facts) -> Result<Option<Origin>> {
     let Some(init) = flags.init.as_deref().filter(|init| *init != "scratch") else { return Ok(None) };
     let path = Path::new(init);
     let alone = path.is_file() && !path.with_file_name("config.json").is_file();
-    let (config, params) = if alone {
+    Ok(Some(if alone {
         // The file does not say how many heads there are, so flags do.
         let (config, _) = shape::resolve(flags, facts.vocab_size, None)?;
         let (params, warning) = files::load_weights(path, &config)?;
         warning.iter().for_each(|warning| output::warn(warning));
-        (config, params)
+        Origin::Model(config, params)
     } else {
         let model = model::open(path).with_context(|| format!("--init {init}"))?;
-        (model.config, model.params)
-    };
-    Ok(Some(Origin { config, params, progress: None }))
+        Origin::Model(model.config, model.params)
+    }))
 }
 
 /// So that the run's `config.toml` means the same from anywhere.
@@ -142,15 +144,15 @@ fn begin_on<O: Ops>(
 ) -> Result<()> {
     let mut trainer = Trainer::new(ops, &settings.config, settings.batch, settings.context)?;
     // Copies in host memory end here: training goes without them.
-    match &origin {
-        Some(origin) => trainer.set_params(&origin.params)?,
+    let mut place = None;
+    match origin {
         None => trainer.set_params(&wikigpt_gpt::init(&settings.config, settings.seed)?)?,
+        Some(Origin::Model(_, params)) => trainer.set_params(&params)?,
+        Some(Origin::Run(checkpoint, at)) => {
+            checkpoint.read(|array, start, values| trainer.write(array, start, values))?;
+            place = Some(at);
+        }
     }
-    let progress = origin.and_then(|origin| origin.progress);
-    if let Some((m, v, _)) = &progress {
-        trainer.set_moments(m, v)?;
-    }
-    let place = progress.map(|(_, _, place)| place);
     let tokens = dataset.tokens(Split::Train)?;
     let run = run()?;
     announce(settings, dataset, &run, trainer.backend().device())?;

@@ -1,0 +1,10 @@
+//! A libcuda that runs PTX on the CPU, checks what it does and counts it.
+
+pub mod check;
+pub mod counters;
+pub mod device;
+pub mod exec;
+pub mod fault;
+pub mod memory;
+pub mod program;
+pub mod ptx;

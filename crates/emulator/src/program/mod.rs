@@ -1,0 +1,157 @@
+//! A kernel as the interpreter runs it: names resolved, operands checked, blocks in an order in which branches meet again.
+//!
+//! The register file of a warp is an array of *slots*: 32 lanes of 32 bits. A 64-bit register is two slots, low half
+//! first; a 16-bit one is the low half of a slot, its upper half is 0. Predicates are masks in an array of their own. Constants
+//! of the text are slots too, filled before the kernel starts, so that an operand is always a slot.
+
+mod decoder;
+mod modifiers;
+
+use crate::exec::Op;
+use crate::ptx::ast::{Limits, Source};
+
+pub use decoder::{Address, Decoder, Predicate, Symbol};
+pub use modifiers::Modifiers;
+
+/// Index of a 32-lane row of 32-bit values in a warp's register file.
+pub type Slot = u32;
+
+/// Under which lanes an instruction runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// All.
+    Always,
+    /// Those whose predicate is true.
+    If(u32),
+    /// Those whose predicate is false.
+    Unless(u32),
+}
+
+/// Which lanes must be at an instruction together before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meet {
+    /// None but those that are.
+    Nobody,
+    /// All lanes of the warp that have not exited (`.aligned`).
+    Warp,
+    /// Those that the mask in this slot names, of each lane that runs it (`.sync` with a membermask).
+    Mask(Slot),
+}
+
+/// What an instruction is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// Moves, selects, predicates.
+    Move,
+    /// Integer and bit arithmetic.
+    Integer,
+    /// 16-bit floating point.
+    Half,
+    /// f32.
+    Float,
+    /// f64.
+    Double,
+    /// Conversions.
+    Convert,
+    /// What the special function unit does: rcp, sqrt, ex2, lg2, sin, cos, tanh.
+    Special,
+    /// Branches, calls, returns.
+    Control,
+    /// Loads and stores of global memory.
+    Global,
+    /// Loads and stores of shared memory, ldmatrix and stmatrix too.
+    Shared,
+    /// Local memory.
+    Local,
+    /// Constants and parameters.
+    Constant,
+    /// Atomics and reductions.
+    Atomic,
+    /// Shuffles, votes and their like.
+    Warp,
+    /// Barriers and fences.
+    Barrier,
+    /// mbarrier operations, asynchronous copies.
+    Async,
+    /// mma.sync and wgmma.
+    Tensor,
+}
+
+impl Class {
+    /// All, in the order of their numbers, with the name in the counters' JSON.
+    pub const ALL: [(Class, &'static str); 17] = [
+        (Class::Move, "move"),
+        (Class::Integer, "integer"),
+        (Class::Half, "half"),
+        (Class::Float, "float"),
+        (Class::Double, "double"),
+        (Class::Convert, "convert"),
+        (Class::Special, "special"),
+        (Class::Control, "control"),
+        (Class::Global, "global"),
+        (Class::Shared, "shared"),
+        (Class::Local, "local"),
+        (Class::Constant, "constant"),
+        (Class::Atomic, "atomic"),
+        (Class::Warp, "warp"),
+        (Class::Barrier, "barrier"),
+        (Class::Async, "async"),
+        (Class::Tensor, "tensor"),
+    ];
+}
+
+/// One decoded instruction.
+#[derive(Debug)]
+pub struct Inst {
+    /// What it does.
+    pub op: Op,
+    /// For which lanes.
+    pub guard: Guard,
+    /// Who must be there.
+    pub meet: Meet,
+    /// What it counts as.
+    pub class: Class,
+    /// Of the PTX text.
+    pub line: u32,
+    /// Of the `.cu` file.
+    pub source: Option<Source>,
+}
+
+/// A parameter of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Bytes from the start of the parameters.
+    pub offset: u32,
+    /// Its size in bytes.
+    pub size: u32,
+}
+
+/// A kernel with all functions that it can reach.
+#[derive(Debug)]
+pub struct Program {
+    /// The kernel's name.
+    pub name: String,
+    /// Instructions; the kernel starts at 0.
+    pub code: Vec<Inst>,
+    /// Rows of a warp's register file.
+    pub slots: u32,
+    /// Masks of a warp's predicate file.
+    pub predicates: u32,
+    /// Rows that hold constants, and what in all lanes.
+    pub constants: Vec<(Slot, u32)>,
+    /// Bytes of local memory per thread, for the frames of all functions.
+    pub local_bytes: u32,
+    /// Bytes of static shared memory per block.
+    pub shared_bytes: u32,
+    /// What the base of dynamic shared memory must be a multiple of.
+    pub dynamic_align: u32,
+    /// The kernel's parameters in order.
+    pub params: Vec<Param>,
+    /// Bytes of all parameters together.
+    pub param_bytes: u32,
+    /// Performance directives.
+    pub limits: Limits,
+    /// Functions that can be called: name and first instruction.
+    pub functions: Vec<(String, u32)>,
+}

@@ -38,3 +38,28 @@ pub struct Counters {
     /// Bytes that bulk copies stored to global memory.
     pub bulk_store_bytes: u64,
 }
+
+impl Counters {
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Counters) {
+        let each = |own: &mut [u64], other: &[u64]| {
+            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        };
+        each(&mut self.warp_instructions, &other.warp_instructions);
+        each(&mut self.lane_instructions, &other.lane_instructions);
+        self.global_load_bytes += other.global_load_bytes;
+        self.global_store_bytes += other.global_store_bytes;
+        self.global_load_sectors += other.global_load_sectors;
+        self.global_store_sectors += other.global_store_sectors;
+        self.global_load_requests += other.global_load_requests;
+        self.global_store_requests += other.global_store_requests;
+        self.shared_wavefronts += other.shared_wavefronts;
+        self.shared_conflicts += other.shared_conflicts;
+        self.tensor_flops += other.tensor_flops;
+        self.special_operations += other.special_operations;
+        self.atomics += other.atomics;
+        self.barriers += other.barriers;
+        self.bulk_load_bytes += other.bulk_load_bytes;
+        self.bulk_store_bytes += other.bulk_store_bytes;
+    }
+}

@@ -18,10 +18,6 @@ pub enum Symbol {
     Variable(Space, u64),
     /// A function's index in [`Program::functions`](super::Program).
     Function(u32),
-    /// The targets of a `.branchtargets`, by block.
-    Targets(Vec<String>),
-    /// A `.callprototype` or `.calltargets`.
-    Prototype,
 }
 
 /// A predicate operand.

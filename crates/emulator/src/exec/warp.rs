@@ -46,6 +46,8 @@ pub struct Warp {
     pub fragments: Vec<Fragment>,
     /// Asynchronous copies of its lanes.
     pub copies: super::copy::Groups,
+    /// Where its loads and stores found their memory.
+    pub lookups: super::memory::Lookups,
     /// Matrix products in flight.
     pub products: super::tensor::Groups,
 }
@@ -69,6 +71,7 @@ impl Warp {
             live,
             fragments: vec![Fragment { pc: 0, mask: live, calls: Vec::new(), wait: None }],
             copies: Default::default(),
+            lookups: Default::default(),
             products: Default::default(),
         }
     }

@@ -65,6 +65,8 @@ pub struct Warp {
     pub current: usize,
     /// Asynchronous copies of its lanes.
     pub copies: super::copy::Groups,
+    /// Where its loads and stores found their memory.
+    pub lookups: super::memory::Lookups,
     /// Matrix products in flight.
     pub products: super::tensor::Groups,
 }
@@ -89,6 +91,7 @@ impl Warp {
             fragments: vec![Fragment::new(0, live, Vec::new())],
             current: 0,
             copies: Default::default(),
+            lookups: Default::default(),
             products: Default::default(),
         }
     }

@@ -4,7 +4,10 @@
 //! `execute` runs one instruction for the lanes in a mask and says how the warp goes on.
 
 mod cluster;
+mod compare;
+mod forms;
 pub mod lanes;
+pub mod per_lane;
 mod warp;
 
 pub mod atomic;

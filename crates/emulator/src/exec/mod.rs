@@ -8,6 +8,10 @@ pub mod grid;
 pub mod lanes;
 mod run;
 pub mod sreg;
+mod compare;
+mod forms;
+pub mod lanes;
+pub mod per_lane;
 mod warp;
 
 pub mod atomic;

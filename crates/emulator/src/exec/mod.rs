@@ -4,14 +4,13 @@
 //! `execute` runs one instruction for the lanes in a mask and says how the warp goes on.
 
 mod cluster;
-pub mod grid;
-pub mod lanes;
-mod run;
-pub mod sreg;
 mod compare;
 mod forms;
+pub mod grid;
 pub mod lanes;
 pub mod per_lane;
+mod run;
+pub mod sreg;
 mod warp;
 
 pub mod atomic;

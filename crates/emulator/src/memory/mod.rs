@@ -25,6 +25,8 @@ pub struct Allocation {
     pub base: u64,
     /// Its bytes.
     pub len: u64,
+    /// What kernels did to it, for the checker.
+    pub shadow: Arc<crate::check::Shadow>,
     data: *mut u8,
 }
 
@@ -47,7 +49,12 @@ impl Allocation {
                 0,
             )
         };
-        (data != libc::MAP_FAILED).then_some(Allocation { base, len, data: data.cast() })
+        (data != libc::MAP_FAILED).then_some(Allocation {
+            base,
+            len,
+            shadow: Arc::default(),
+            data: data.cast(),
+        })
     }
 
     /// Loads 1, 2, 4 or 8 bytes from `offset`, a multiple of their number.

@@ -42,6 +42,8 @@ pub struct Fault {
     pub message: String,
     /// The lane, where one is at fault.
     pub lane: Option<u32>,
+    /// What else is to be known, a line each.
+    pub notes: Vec<String>,
     /// The access that it does not go with, where there are two to blame.
     pub other: Option<Other>,
 }
@@ -60,12 +62,12 @@ pub struct Other {
 impl Fault {
     /// A fault of no lane in particular.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), lane: None, other: None }
+        Fault { kind, message: message.into(), lane: None, notes: Vec::new(), other: None }
     }
 
     /// A fault of one lane.
     pub fn at(kind: FaultKind, lane: u32, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), lane: Some(lane), other: None }
+        Fault { kind, message: message.into(), lane: Some(lane), notes: Vec::new(), other: None }
     }
 }
 
@@ -112,9 +114,9 @@ impl fmt::Display for Place {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.fault.message, self.place)?;
-        match &self.other {
-            Some(other) => write!(f, "; the other one {other}"),
-            None => Ok(()),
+        if let Some(other) = &self.other {
+            write!(f, "\n  the earlier one: {other}")?;
         }
+        self.fault.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
 }

@@ -7,7 +7,7 @@ use super::order::order;
 use super::resolve::{Item, Routine, Unit};
 use super::scope::Entity;
 use super::{Class, Decoder, Detail, Function, Guard, Inst, Meet, Param, Program, Slot, Symbol};
-use super::{calls, layout, target, text};
+use super::{calls, layout, target};
 use crate::device::Device;
 use crate::exec::sreg::Sreg;
 use crate::exec::{self, Op, control, moves};
@@ -74,6 +74,7 @@ impl Program {
         program.slots = decoder.slots;
         program.predicates = decoder.predicates;
         program.constants = decoder.constants();
+        refuse_recursion(&program)?;
         for inst in &mut program.code {
             if let Op::Control(control::Op::Call(call)) = &mut inst.op {
                 call.target = program.functions[call.target as usize].start;
@@ -81,6 +82,56 @@ impl Program {
         }
         Ok(program)
     }
+}
+
+/// Refuses functions that call themselves, directly or through others: each has one frame and one set of registers.
+///
+/// # Errors
+/// Unsupported, naming the call that closes the circle.
+fn refuse_recursion(program: &Program) -> Result<()> {
+    let calls: Vec<Vec<(usize, u32)>> = program
+        .functions
+        .iter()
+        .map(|function| {
+            let code = program.code.get(function.start as usize..function.end as usize).unwrap_or(&[]);
+            let calls = code.iter().filter_map(|inst| match &inst.op {
+                Op::Control(control::Op::Call(call)) => Some((call.target as usize, inst.line)),
+                _ => None,
+            });
+            calls.collect()
+        })
+        .collect();
+    // Functions from which no circle can be reached; those on the way.
+    let (mut done, mut on_the_way) = (vec![false; calls.len()], vec![false; calls.len()]);
+    for start in 0..calls.len() {
+        let mut path = vec![(start, 0)];
+        on_the_way[start] = true;
+        while let Some((function, next)) = path.last_mut() {
+            let function = *function;
+            match calls[function].get(*next) {
+                Some((callee, line)) if on_the_way[*callee] => {
+                    let message = format!(
+                        "{} calls itself: recursion is not emulated",
+                        program.functions[*callee].name
+                    );
+                    return Err(Error::unsupported(*line, message));
+                }
+                Some((callee, _)) => {
+                    *next += 1;
+                    if !done[*callee] {
+                        on_the_way[*callee] = true;
+                        path.push((*callee, 0));
+                    }
+                }
+                None => {
+                    done[function] = true;
+                    on_the_way[function] = false;
+                    path.pop();
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn declared(function: &ast::Function) -> Function {
@@ -239,13 +290,12 @@ impl<'a> Emitter<'_, '_, 'a> {
             None => match exec::decode(inst, &mut self.decoder)? {
                 Some(decoded) => (decoded.op, decoded.meet, decoded.class, None),
                 None => {
-                    let name = text::name(inst);
-                    return Err(Error::unsupported(inst.line, format!("{name} is not known here")));
+                    return Err(Error::unsupported(inst.line, format!("{inst}: it is not known here")));
                 }
             },
         };
         self.program.code.push(Inst { op, guard, meet, class, line: inst.line, source: inst.source });
-        let text = text::instruction(inst);
+        let text = format!("{inst};");
         self.program.details.push(Detail { text, implied: false, changes: calls::changes(inst) });
         self.watches.push(calls::watches(item));
         if let Some(op) = then {

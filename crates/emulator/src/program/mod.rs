@@ -13,7 +13,6 @@ mod order;
 mod resolve;
 mod scope;
 mod target;
-mod text;
 
 use crate::exec::Op;
 use crate::ptx::ast::{Limits, Source};

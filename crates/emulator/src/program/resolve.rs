@@ -87,6 +87,11 @@ impl<'m, 'a> Unit<'m, 'a> {
         for (index, function) in module.functions.iter().enumerate() {
             functions.entry(function.name).or_insert(index);
         }
+        for (alias, name) in &module.aliases {
+            if let Some(index) = functions.get(name).copied() {
+                functions.insert(alias, index);
+            }
+        }
         let mut unit = Unit {
             module,
             globals,

@@ -8,3 +8,4 @@ pub mod fault;
 pub mod memory;
 pub mod program;
 pub mod ptx;
+pub mod tensormap;

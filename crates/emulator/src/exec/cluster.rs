@@ -57,4 +57,6 @@ pub struct Cluster {
     pub checker: Checker,
     /// What is counted.
     pub counters: Counters,
+    /// Set while nothing can run but what waits with a limit of time: `mbarrier.try_wait` then gives up.
+    pub stalled: bool,
 }

@@ -9,3 +9,4 @@ pub mod memory;
 pub mod num;
 pub mod program;
 pub mod ptx;
+pub mod tensormap;

@@ -76,3 +76,6 @@ pub fn thread(cx: &Context, lane: usize) -> Thread {
     let warps = cx.cluster.warps.len() / cx.cluster.blocks.len();
     Thread { warp: cx.warp.block * warps as u32 + cx.warp.index, lane: lane as u32 }
 }
+
+#[cfg(test)]
+mod tests;

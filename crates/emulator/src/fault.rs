@@ -42,17 +42,19 @@ pub struct Fault {
     pub message: String,
     /// The lane, where one is at fault.
     pub lane: Option<u32>,
+    /// What else is to be known, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Fault {
     /// A fault of no lane in particular.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), lane: None }
+        Fault { kind, message: message.into(), lane: None, notes: Vec::new() }
     }
 
     /// A fault of one lane.
     pub fn at(kind: FaultKind, lane: u32, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), lane: Some(lane) }
+        Fault { kind, message: message.into(), lane: Some(lane), notes: Vec::new() }
     }
 }
 
@@ -91,9 +93,9 @@ impl fmt::Display for Report {
             self.fault.message
         )?;
         write!(f, ", PTX line {ptx_line}: {}", ptx.trim())?;
-        match source {
-            Some(source) => write!(f, " [{source}]"),
-            None => Ok(()),
+        if let Some(source) = source {
+            write!(f, " [{source}]")?;
         }
+        self.fault.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
 }

@@ -29,3 +29,11 @@ pub fn execute(op: &Op, _cx: &mut Context, _active: u32) -> Result<Flow, Fault> 
 /// (to be written)
 #[derive(Debug, Default)]
 pub struct Flights {}
+
+/// (to be written)
+///
+/// # Errors
+/// What an operation did wrong.
+pub fn advance(_cluster: &mut super::Cluster, _launch: &super::Launch, _force: bool) -> Result<bool, Fault> {
+    Ok(false)
+}

@@ -4,7 +4,13 @@
 //! `execute` runs one instruction for the lanes in a mask and says how the warp goes on.
 
 mod cluster;
+mod compare;
+mod forms;
+pub mod grid;
 pub mod lanes;
+pub mod per_lane;
+mod run;
+pub mod sreg;
 mod warp;
 
 pub mod atomic;
@@ -20,6 +26,7 @@ pub mod matrix;
 pub mod mbarrier;
 pub mod memory;
 pub mod moves;
+pub mod print;
 pub mod shuffle;
 pub mod special;
 pub mod tensor;
@@ -132,6 +139,10 @@ pub enum Flow {
     Next,
     /// The instruction has to be tried again later.
     Wait(Wait),
+    /// As [`Flow::Wait`], for what was waited for before.
+    Still,
+    /// The instruction has to run for these lanes by themselves, and then for the others.
+    Split(u32),
     /// With the next one, after others had their turn.
     Yield,
     /// These lanes go to this instruction, the others to the next.

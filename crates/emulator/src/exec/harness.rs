@@ -1,14 +1,13 @@
 //! For tests of single instructions: a cluster without a scheduler, whose registers are set and read by name.
 
-use crate::check::{Checker, Options};
-use crate::counters::Counters;
+use crate::check::Options;
 use crate::device::Device;
 use crate::exec::lanes::{ALL, LANES};
-use crate::exec::{self, Block, Cluster, Context, Flow, Launch, Warp};
+use crate::exec::{self, Cluster, Context, Flow, Launch, Warp};
 use crate::fault::Fault;
 use crate::memory::{Allocation, Memory};
 use crate::program::{Decoder, Guard, Inst, Program, Symbol};
-use crate::ptx::ast::{Limits, Space, Statement};
+use crate::ptx::ast::{Space, Statement};
 use crate::ptx::{self, Type};
 
 use std::sync::Arc;
@@ -19,6 +18,8 @@ pub const SHARED: u32 = 4096;
 pub const LOCAL: u32 = 64;
 /// See [`SHARED`].
 pub const PARAMS: u32 = 32;
+/// A word of shared memory that nobody wrote.
+pub const UNWRITTEN: u32 = 0xA5A5_A5A5;
 /// Where shared memory starts.
 pub const SHARED_BASE: u64 = 1024;
 
@@ -85,32 +86,14 @@ impl Machine {
             code: Vec::new(),
             slots: decoder.slots,
             predicates: decoder.predicates,
-            constants: Vec::new(),
             local_bytes: LOCAL,
             shared_bytes: SHARED,
-            dynamic_align: 16,
-            params: Vec::new(),
             param_bytes: PARAMS,
-            limits: Limits::default(),
-            functions: Vec::new(),
+            ..Program::default()
         };
-        let end = SHARED_BASE as u32 + SHARED;
-        let block = |index| Block {
-            index: [index, 0, 0],
-            shared: vec![0; end as usize],
-            barriers: Default::default(),
-            mbarriers: Default::default(),
-        };
-        let cluster = Cluster {
-            blocks: (0..blocks).map(block).collect(),
-            warps: (0..blocks).map(|block| Some(Warp::new(&program, block, 0, 32))).collect(),
-            barrier: Default::default(),
-            flights: Default::default(),
-            checker: Checker::new(options, 1, 0, blocks, 1, end),
-            counters: Counters::default(),
-        };
-        let params = (0..PARAMS as u8).collect();
+        let params: Vec<u8> = (0..PARAMS as u8).collect();
         let device = Device::of("sm_90a").expect("it is known");
+        let cluster = Cluster::new(&launch(&program, &params, blocks, &memory, device), 0, options);
         Machine { memory, cluster, params, gv, cv, current: 0, decoder, program, device }
     }
 
@@ -210,17 +193,11 @@ impl Machine {
         for (slot, value) in constants {
             warp.rows[slot as usize] = [value; LANES];
         }
-        let launch = Launch {
-            program: &self.program,
-            params: &self.params,
-            grid: [self.cluster.blocks.len() as u32, 1, 1],
-            threads: [32, 1, 1],
-            cluster: [self.cluster.blocks.len() as u32, 1, 1],
-            dynamic_shared: 0,
-            memory: &self.memory,
-            device: self.device,
-            number: 1,
-        };
+        for slot in self.decoder.ranked() {
+            warp.rows[slot as usize][..].iter_mut().for_each(|address| *address += warp.block << 24);
+        }
+        let blocks = self.cluster.blocks.len() as u32;
+        let launch = launch(&self.program, &self.params, blocks, &self.memory, self.device);
         let mut result = Ok(());
         for (pc, inst) in code.iter().enumerate() {
             let mut cx = Context {
@@ -243,6 +220,26 @@ impl Machine {
         }
         self.cluster.warps[self.current] = Some(warp);
         result
+    }
+}
+
+fn launch<'a>(
+    program: &'a Program,
+    params: &'a [u8],
+    blocks: u32,
+    memory: &'a Memory,
+    device: &'a Device,
+) -> Launch<'a> {
+    Launch {
+        program,
+        params,
+        grid: [blocks, 1, 1],
+        threads: [32, 1, 1],
+        cluster: [blocks, 1, 1],
+        dynamic_shared: 0,
+        memory,
+        device,
+        number: 1,
     }
 }
 

@@ -1,7 +1,7 @@
 //! cvta, isspacep, mapa, getctarank, and memory of other blocks.
 
 use crate::check::Options;
-use crate::exec::harness::{Machine, SHARED_BASE};
+use crate::exec::harness::{Machine, SHARED_BASE, UNWRITTEN};
 use crate::fault::FaultKind;
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 
@@ -48,6 +48,20 @@ fn what_cvta_gives_leads_to_the_same_memory() {
     assert_eq!(m.get("%rd1", 0), u128::from(SHARED_WINDOW + (2 << 24) + SHARED_BASE), "it names its block");
     m.run("cvta.to.shared.u64 %rd2, %rd1; ld.shared.u32 %r3, [%rd2+8]; ld.shared::cluster.u32 %r4, [%rd2+8];").expect("no fault");
     assert_eq!((m.get("%r3", 0), m.get("%r4", 0)), (36, 36));
+}
+
+#[test]
+fn a_variable_in_shared_memory_has_an_address_that_names_its_block() {
+    let mut m = cluster(4);
+    m.current = 2;
+    m.set("%r5", |_| 0x1234);
+    m.run("mov.u32 %r1, sm; mov.u64 %rd1, sm+8; st.shared.u32 [%r1+4], %r5; ld.shared::cluster.u32 %r2, [sm+4];").expect("no fault");
+    assert_eq!(m.get("%r1", 7), 2 << 24 | u128::from(SHARED_BASE));
+    assert_eq!(m.get("%rd1", 7), 2 << 24 | u128::from(SHARED_BASE + 8));
+    assert_eq!(m.get("%r2", 7), 0x1234, "as an address in the cluster it is still the block's own");
+    m.current = 0;
+    m.run("ld.shared::cluster.u32 %r2, [sm+4]; mov.u32 %r1, sm;").expect("no fault");
+    assert_eq!((m.get("%r2", 7), m.get("%r1", 7)), (u128::from(UNWRITTEN), u128::from(SHARED_BASE)));
 }
 
 #[test]
@@ -128,7 +142,7 @@ fn memory_of_other_blocks_is_read_written_and_updated() {
         let at = SHARED_BASE as usize + 4 * lane;
         for rank in 0..4 {
             let word = u32::from_le_bytes(m.cluster.blocks[rank].shared[at..at + 4].try_into().expect("4 bytes"));
-            assert_eq!(word, if rank == lane % 4 { lane as u32 * 10 + 2 } else { 0 }, "block {rank}, lane {lane}");
+            assert_eq!(word, if rank == lane % 4 { lane as u32 * 10 + 2 } else { UNWRITTEN }, "block {rank}, lane {lane}");
         }
     }
 }

@@ -84,7 +84,7 @@ pub fn decode_load<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Res
         if transfer.pair {
             elements.extend([Target { slot, bits: 64 }, Target { slot: slot + 2, bits: 64 }]);
         } else {
-            elements.push(Target { slot, bits: register.bits().max(16) });
+            elements.push(Target { slot, bits: register.bits() });
         }
     }
     let class = class(transfer.place.room);

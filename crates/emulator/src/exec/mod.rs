@@ -31,6 +31,9 @@ pub mod shuffle;
 pub mod special;
 pub mod tensor;
 
+#[cfg(test)]
+pub mod harness;
+
 pub use cluster::{Block, Cluster, Launch};
 pub use warp::{Fragment, Wait, Warp};
 

@@ -74,6 +74,7 @@ impl Program {
         program.slots = decoder.slots;
         program.predicates = decoder.predicates;
         program.constants = decoder.constants();
+        program.ranked = decoder.ranked();
         refuse_recursion(&program)?;
         for inst in &mut program.code {
             if let Op::Control(control::Op::Call(call)) = &mut inst.op {

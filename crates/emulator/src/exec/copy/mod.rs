@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::lanes::{WideRow, lanes};
-use super::memory::form::{Place, Room, hints, policy};
-use super::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use super::memory::thread;
-use super::{Block, Cluster, Context, Decoded, Flow, Warp};
+use crate::exec::lanes::{WideRow, lanes};
+use crate::exec::memory::form::{Place, Room, hints, policy};
+use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
+use crate::exec::memory::thread;
+use crate::exec::{Block, Cluster, Context, Decoded, Flow, Warp};
 use crate::check::{self, Access, Asynchronous, Flight, Object};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Allocation;
@@ -96,7 +96,7 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         None => Op::Copy(decode_copy(inst, decoder, &mut modifiers)?),
     };
     modifiers.finish()?;
-    Ok(Some(Decoded::new(super::Op::Copy(op), Class::Async)))
+    Ok(Some(Decoded::new(crate::exec::Op::Copy(op), Class::Async)))
 }
 
 fn decode_copy<'a>(
@@ -290,3 +290,6 @@ impl Flying {
         blocks[rank as usize].shared[offset..offset + len].copy_from_slice(&bytes[..len]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,11 @@
 //! Lane `l` holds of each matrix row `l / 4`, columns `2 (l % 4)` and the next, the lower one in the low half. Row `i` of matrix `m` lies
 //! in shared memory where lane `8 m + i` says: 16 bytes, aligned to as many.
 
-use super::lanes::{ALL, Row, WideRow, lanes};
-use super::memory::form::{Place, Room};
-use super::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use super::memory::thread;
-use super::{Context, Decoded, Flow};
+use crate::exec::lanes::{ALL, Row, WideRow, lanes};
+use crate::exec::memory::form::{Place, Room};
+use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
+use crate::exec::memory::thread;
+use crate::exec::{Context, Decoded, Flow};
 use crate::check::{Access, Order};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW};
@@ -104,7 +104,7 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         if load { Op::Load(matrices) } else { Op::Store(matrices) }
     };
     let class = if inst.opcode == "movmatrix" { Class::Warp } else { Class::Shared };
-    Ok(Some(Decoded::new(super::Op::Matrix(op), class).meeting(Meet::Warp)))
+    Ok(Some(Decoded::new(crate::exec::Op::Matrix(op), class).meeting(Meet::Warp)))
 }
 
 /// Runs one.
@@ -204,3 +204,6 @@ fn spread(tile: &Tile) -> Row {
 fn transpose(tile: &Tile) -> Tile {
     std::array::from_fn(|i| std::array::from_fn(|j| tile[j][i]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod cluster;
 mod compare;
 mod forms;
 pub mod lanes;
+#[cfg(test)]
+pub(crate) mod one_warp;
 pub mod per_lane;
 mod warp;
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::descriptor::{Descriptor, Major, Pitch, Tile, gather};
+use super::descriptor::{Descriptor, Major, Role, Tile, gather};
 use super::elements::{Element, Sum, for_format};
 use super::mma::{gather_a, gather_sums, scatter_sums};
 use super::{product, registers, shape};
@@ -215,7 +215,7 @@ enum Operands {
 struct Accumulator {
     /// A product that has it.
     product: Arc<Product>,
-    /// 16 rows of N.
+    /// 16 rows of N, in panels.
     values: Vec<f64>,
     /// Products in flight that have it.
     pending: u32,
@@ -411,7 +411,7 @@ fn claim(product: &Arc<Product>, cx: &mut Context) -> Result<(), Fault> {
     let mut values = spare.pop().unwrap_or_default();
     values.clear();
     values.resize(ROWS * product.n, 0.0);
-    gather_sums(product.sum, &cx.warp.rows, &product.d, product.n, &mut values);
+    gather_sums(product.sum, &cx.warp.rows, &product.d, ROWS, &mut values);
     for slot in &product.d {
         cx.warp.rows[*slot as usize] = [POISON; LANES];
     }
@@ -496,8 +496,8 @@ fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(
         b.clear();
         b.resize(k * n, 0.0);
         let tile = product.tile(*of_b, product.of_b, product.major_b)?;
-        let (rows, pitch) = (0..n as u32, Pitch { i: 1, k: n });
-        for_format!(product.of_b, gather(&tile, &block.shared, rows.clone(), k as u32, pitch, &mut b))
+        let (rows, role) = (0..n as u32, Role::B);
+        for_format!(product.of_b, gather(&tile, &block.shared, rows.clone(), k as u32, role, &mut b))
             .map_err(outside)?;
 
         for (part, groups) in all.iter_mut().enumerate() {
@@ -512,10 +512,10 @@ fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(
                 Operands::Shared(of_a) => {
                     let tile = product.tile(*of_a, product.of_a, product.major_a)?;
                     let first = (part * ROWS) as u32;
-                    let (rows, pitch) = (first..first + ROWS as u32, Pitch { i: k, k: 1 });
+                    let (rows, role) = (first..first + ROWS as u32, Role::A);
                     for_format!(
                         product.of_a,
-                        gather(&tile, &block.shared, rows.clone(), k as u32, pitch, &mut a)
+                        gather(&tile, &block.shared, rows.clone(), k as u32, role, &mut a)
                     )
                     .map_err(outside)?;
                 }
@@ -528,7 +528,7 @@ fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(
             if !pending.accumulate {
                 values.fill(0.0);
             }
-            product::multiply_add(&a, &b, values, ROWS, n, k);
+            product::multiply_add(&a, &b, values, ROWS, k);
             match product.sum {
                 // A loop of its own, which the compiler vectorises.
                 Sum::F32 => values.iter_mut().for_each(|value| *value = Sum::F32.round(*value)),
@@ -608,7 +608,7 @@ fn retire(cx: &mut Context, warp: u32) -> Result<(), Fault> {
         if let Some(at) = product.d.iter().position(|slot| !poisoned(slot)) {
             return Err(written("D", at));
         }
-        scatter_sums(product.sum, &mut cx.warp.rows, &product.d, product.n, &values);
+        scatter_sums(product.sum, &mut cx.warp.rows, &product.d, ROWS, &values);
         cx.warp.products.spare.push(values);
     }
     Ok(())

@@ -254,15 +254,29 @@ impl Cluster {
     /// A fault with its place.
     fn report(&self, launch: &Launch, warp: &Warp, pc: u32, fault: Fault) -> Box<Report> {
         let program = launch.program;
-        let place = Place {
+        let place = |block, thread, pc: u32| Place {
             kernel: program.name.clone(),
-            block: self.blocks[warp.block as usize].index,
-            thread: launch.thread(warp.index, fault.lane.unwrap_or(0)),
+            block,
+            thread,
             ptx_line: program.code.get(pc as usize).map_or(0, |inst| inst.line),
             ptx: program.text(pc).to_owned(),
             source: program.source(pc),
         };
-        Box::new(Report { fault, place })
+        let thread = launch.thread(warp.index, fault.lane.unwrap_or(0));
+        let mut fault = fault;
+        let mut earlier = None;
+        if let Some(other) = fault.other {
+            match other.thread {
+                Some((warp, lane)) => {
+                    let block = index(launch, other.cluster, warp / launch.warps());
+                    let thread = launch.thread(warp % launch.warps(), lane);
+                    earlier = Some(place(block, thread, other.pc));
+                }
+                None => fault.notes.push(format!("the earlier one: {}", program.place(other.pc))),
+            }
+        }
+        let place = place(self.blocks[warp.block as usize].index, thread, pc);
+        Box::new(Report { fault, place, other: earlier })
     }
 
     /// That nothing can run any more.

@@ -114,6 +114,8 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         float::decode,
         special::decode,
         convert::decode,
+        // Before the families whose opcodes it shares: st.async, red.async, prefetch.tensormap, fence.proxy.tensormap.
+        bulk::decode,
         memory::decode,
         atomic::decode,
         shuffle::decode,
@@ -121,7 +123,6 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         matrix::decode,
         copy::decode,
         mbarrier::decode,
-        bulk::decode,
         tensor::decode,
     ];
     for family in families {

@@ -269,8 +269,13 @@ fn exit(cx: &mut Context, at: usize, taken: u32) {
     cx.warp.fragments[at].mask &= !taken;
     cx.warp.live &= !taken;
     let number = cx.warp.number(cx.launch);
-    cx.cluster.blocks[cx.warp.block as usize].barriers.exited(cx.warp.index, taken);
-    cx.cluster.barrier.exited(number, taken);
+    let block = cx.warp.block;
+    for id in lanes(cx.cluster.blocks[block as usize].barriers.exited(cx.warp.index, taken)) {
+        cx.cluster.checker.phase(Object::Barrier { block, id: id as u32 });
+    }
+    if cx.cluster.barrier.exited(number, taken) {
+        cx.cluster.checker.phase(Object::Cluster);
+    }
 }
 
 /// Takes note of rounds of a waiting loop, and whether the fragment should give way.

@@ -1,10 +1,11 @@
 //! A piece of memory that kernels reach.
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::mapping::Mapping;
 use super::written::Written;
+use crate::check::Shadow;
 
 /// A piece of global memory.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Allocation {
     pub base: u64,
     /// Its bytes.
     pub len: u64,
+    /// What kernels did to it, for the checker.
+    pub shadow: Arc<Shadow>,
     data: *mut u8,
     /// Keeps `data` alive; `None` for memory of the host, which its owner keeps.
     mapping: Option<Mapping>,
@@ -29,7 +32,14 @@ impl Allocation {
     pub(super) fn new(base: u64, len: u64) -> Option<Allocation> {
         let mapping = Mapping::new(len)?;
         let data = mapping.data();
-        Some(Allocation { base, len, data, mapping: Some(mapping), written: Written::new(len, false) })
+        Some(Allocation {
+            base,
+            len,
+            shadow: Arc::default(),
+            data,
+            mapping: Some(mapping),
+            written: Written::new(len, false),
+        })
     }
 
     /// Memory of the host at its own address.
@@ -37,7 +47,14 @@ impl Allocation {
     /// # Safety
     /// It is valid for reads and writes as long as the allocation lives.
     pub(super) unsafe fn foreign(data: *mut u8, len: u64) -> Allocation {
-        Allocation { base: data as u64, len, data, mapping: None, written: Written::new(len, true) }
+        Allocation {
+            base: data as u64,
+            len,
+            shadow: Arc::default(),
+            data,
+            mapping: None,
+            written: Written::new(len, true),
+        }
     }
 
     /// Whether it is memory of the host.

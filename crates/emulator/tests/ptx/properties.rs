@@ -184,9 +184,9 @@ fn time_is_linear_in_the_length_of_the_text() {
         ("\"", "a", ""),
     ] {
         let text = |count| in_kernel(&format!("{before}{}{after}", repeated(unit, count)));
-        let small = time(&text(20_000));
-        let large = time(&text(400_000));
-        // 20 times the text; a quadratic parser would take 400 times as long.
-        assert!(large < 150 * small, "{unit:?}: {small:?}, then {large:?}");
+        let (small, large) = (text(20_000), text(400_000));
+        // 20 times the text; a quadratic parser would take 400 times as long. A busy machine may disturb a measurement.
+        let linear = (0..10).any(|_| time(&large) < 100 * time(&small));
+        assert!(linear, "{unit:?}: {:?}, then {:?}", time(&small), time(&large));
     }
 }

@@ -258,13 +258,10 @@ impl<'a> Parser<'a> {
         if self.is_constant() {
             return initial_bits(self.constant()?, ty, line);
         }
-        if ty.bits() != 64 || ty.kind() == Kind::Float {
-            if let Token::Name(name) = self.peek() {
-                return Err(Error::invalid(
-                    line,
-                    format!("the address of {name} does not fit .{}", ty.name()),
-                ));
-            }
+        if let Token::Name(name) = self.peek()
+            && (ty.bits() != 64 || ty.kind() == Kind::Float)
+        {
+            return Err(Error::invalid(line, format!("the address of {name} does not fit .{}", ty.name())));
         }
         self.initial_address(None)
     }

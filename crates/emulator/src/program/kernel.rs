@@ -7,7 +7,7 @@ use super::order::order;
 use super::resolve::{Item, Routine, Unit};
 use super::scope::Entity;
 use super::{Class, Decoder, Detail, Function, Guard, Inst, Meet, Param, Program, Slot, Symbol};
-use super::{calls, layout, target};
+use super::{calls, layout, registers, target};
 use crate::device::Device;
 use crate::exec::sreg::Sreg;
 use crate::exec::{self, Op, control, moves};
@@ -141,9 +141,9 @@ fn declared(function: &ast::Function) -> Function {
 }
 
 /// Instructions that run one behind the other, by item; where they lead.
-struct Blocks {
-    ranges: Vec<Range<usize>>,
-    successors: Vec<Vec<usize>>,
+pub(super) struct Blocks {
+    pub ranges: Vec<Range<usize>>,
+    pub successors: Vec<Vec<usize>>,
     /// Whether the end of the block leads to the next one of the text.
     falls: Vec<bool>,
 }
@@ -214,6 +214,8 @@ impl<'a> Emitter<'_, '_, 'a> {
         self.decoder.callee = !routine.function.entry;
         let blocks = Blocks::new(routine);
         let order = order(&blocks.successors);
+        let types = &self.unit.registers;
+        registers::allocate(routine, &blocks, &order, types, &mut self.decoder, &mut self.places);
         let start = self.here();
         let mut at = vec![u32::MAX; blocks.ranges.len()];
         for (place, block) in order.iter().enumerate() {

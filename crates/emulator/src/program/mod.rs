@@ -10,6 +10,7 @@ mod kernel;
 mod layout;
 mod modifiers;
 mod order;
+mod registers;
 mod resolve;
 mod scope;
 mod target;

@@ -437,7 +437,8 @@ fn local(piece: Piece) -> Entity {
     Entity::Variable { space: ast::Space::Local, address: u64::from(piece.address), size: piece.size }
 }
 
-fn mention<'a>(operand: &Operand<'a>, names: &mut Vec<&'a str>) {
+/// The names in an operand.
+pub(super) fn mention<'a>(operand: &Operand<'a>, names: &mut Vec<&'a str>) {
     match operand {
         Operand::Name(name, _) | Operand::Not(name) => names.push(name),
         Operand::Vector(parts) | Operand::List(parts) => {

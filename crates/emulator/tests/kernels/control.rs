@@ -229,3 +229,24 @@ fn what_the_order_of_the_text_implies_is_not_counted() {
     // bra LOOP; 3 × @%p0 bra END; 2 × bra LOOP; exit
     assert_eq!(run.warps(Class::Control), 1 + 3 + 2 + 1);
 }
+
+#[test]
+fn registers_that_are_not_live_together_share_rows() {
+    use wikigpt_emulator::device::Device;
+    use wikigpt_emulator::program::Program;
+    use wikigpt_emulator::ptx::parse;
+    // A chain of a thousand values, each needed for the next alone, beside one that is needed all the time.
+    let mut body = "mov.u32 %r0, 1; mov.u32 %keep, 5;\n".to_owned();
+    for at in 1..1000 {
+        body.push_str(&format!("add.u32 %r{at}, %r{}, 1;\n", at - 1));
+    }
+    let text = format!(
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{
+         .reg .b32 %r<1000>, %keep; .reg .b64 %d;
+         {body} ld.param.u64 %d, [out]; add.u32 %r999, %r999, %keep; st.global.u32 [%d], %r999; ret;\n}}\n"
+    );
+    let module = parse(&text).expect("it is PTX");
+    let device = Device::of("sm_80").expect("it is known");
+    let program = Program::decode(&module, "k", &|_| None, device).expect("it is a kernel");
+    assert!(program.slots < 16, "{} rows", program.slots);
+}

@@ -6,6 +6,7 @@ mod clusters;
 mod control;
 mod moves;
 mod printing;
+mod random;
 mod refusals;
 mod rig;
 mod scheduling;

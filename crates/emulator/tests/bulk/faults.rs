@@ -36,7 +36,7 @@ fn a_read_before_the_mbarrier_s_phase_is_seen_by_the_checker_and_by_value() {
     let memory = checked.allocate(&[numbers.clone(), vec![0; 128]].concat());
     checked.run(&waits, "k", &[&memory.base.to_le_bytes()]);
     assert_eq!(contents(&memory)[128..], numbers);
-    checked.fault(&hasty, "k", &[&memory.base.to_le_bytes()], "in flight");
+    checked.fault(&hasty, "k", &[&memory.base.to_le_bytes()], "its completion was not waited for");
     let unchecked = Rig { checked: false, ..rig() };
     let memory = unchecked.allocate(&[numbers, vec![0; 128]].concat());
     unchecked.run(&hasty, "k", &[&memory.base.to_le_bytes()]);
@@ -90,7 +90,12 @@ fn a_source_that_is_overwritten_before_it_was_read() {
     let memory = rig.allocate(&[0; 16]);
     let params: [&[u8]; 1] = [&memory.base.to_le_bytes()];
     rig.run(&body("cp.async.bulk.wait_group.read 0;"), "k", &params);
-    rig.fault(&body(""), "k", &params, "in flight");
+    rig.fault(
+        &body(""),
+        "k",
+        &params,
+        "0x400 of the shared memory of block 0 of its cluster while a bulk copy reads there",
+    );
 }
 
 #[test]
@@ -115,7 +120,7 @@ fn a_global_result_read_after_its_source_alone_was_waited_for() {
     let params: [&[u8]; 1] = [&memory.base.to_le_bytes()];
     rig.run(&body("cp.async.bulk.wait_group 0;"), "k", &params);
     assert_eq!(contents(&memory)[16..20], [1, 0, 0, 0]);
-    rig.fault(&body("cp.async.bulk.wait_group.read 0;"), "k", &params, "in flight");
+    rig.fault(&body("cp.async.bulk.wait_group.read 0;"), "k", &params, "its completion was not waited for");
 }
 
 #[test]

@@ -19,7 +19,12 @@ fn a_swizzled_pipeline_of_three_stages_scales_and_sums_a_matrix_bit_for_bit() {
     for (rows, columns, seed) in [(64, 64, 1), (128, 256, 2), (70, 72, 3), (1, 8, 4), (200, 1000, 5)] {
         let pitch = columns * 2 + 16;
         let inp = numbers(rows, pitch, seed);
-        let rig = Rig { blocks: rows.div_ceil(64) as u32, threads: 160, dynamic: 1024 + 5 * 8192 + 64, ..Rig::new() };
+        let rig = Rig {
+            blocks: rows.div_ceil(64) as u32,
+            threads: 160,
+            dynamic: 1024 + 5 * 8192 + 64,
+            ..Rig::new()
+        };
         let source = rig.allocate(&bytes(&inp));
         let target = rig.allocate(&vec![0x77; rows * pitch]);
         let sums = rig.memory.allocate(rows as u64 * 4).expect("memory");
@@ -47,7 +52,11 @@ fn a_swizzled_pipeline_of_three_stages_scales_and_sums_a_matrix_bit_for_bit() {
         assert!(contents(&target) == bytes(&expected), "{rows} × {columns}");
         assert_eq!(words(&sums), expected_sums, "{rows} × {columns}");
         let moved = (rows * columns * 2) as u64;
-        assert_eq!((counters.bulk_load_bytes, counters.bulk_store_bytes), (moved, moved), "{rows} × {columns}");
+        assert_eq!(
+            (counters.bulk_load_bytes, counters.bulk_store_bytes),
+            (moved, moved),
+            "{rows} × {columns}"
+        );
     }
 }
 
@@ -56,8 +65,13 @@ fn two_blocks_of_a_cluster_share_tiles_by_multicast_bit_for_bit() {
     for (blocks, columns, seed) in [(2, 64, 6), (2, 512, 7), (6, 320, 8)] {
         let pitch = columns * 2;
         let (a, b) = (numbers(blocks * 64, pitch, seed), numbers(64, pitch, seed + 100));
-        let rig =
-            Rig { blocks: blocks as u32, cluster: 2, threads: 160, dynamic: 1024 + 6 * 8192 + 64, ..Rig::new() };
+        let rig = Rig {
+            blocks: blocks as u32,
+            cluster: 2,
+            threads: 160,
+            dynamic: 1024 + 6 * 8192 + 64,
+            ..Rig::new()
+        };
         let (left, right) = (rig.allocate(&bytes(&a)), rig.allocate(&bytes(&b)));
         let out = rig.memory.allocate(blocks as u64 * 256).expect("memory");
         let counters = rig.run(
@@ -74,7 +88,11 @@ fn two_blocks_of_a_cluster_share_tiles_by_multicast_bit_for_bit() {
             let pairs = a[row * columns..][..columns].iter().zip(&b[row % 64 * columns..][..columns]);
             pairs.fold(0u32, |sum, (a, b)| sum.wrapping_add(u32::from(*a).wrapping_mul(u32::from(*b))))
         };
-        assert_eq!(words(&out), (0..blocks * 64).map(dot).collect::<Vec<_>>(), "{blocks} blocks, {columns} columns");
+        assert_eq!(
+            words(&out),
+            (0..blocks * 64).map(dot).collect::<Vec<_>>(),
+            "{blocks} blocks, {columns} columns"
+        );
         // Of b, each cluster loads every byte once.
         let loaded = blocks * 64 * pitch + blocks / 2 * 64 * pitch;
         assert_eq!(counters.bulk_load_bytes, loaded as u64);

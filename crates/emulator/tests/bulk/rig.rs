@@ -1,6 +1,7 @@
 //! A launch of a kernel from its text.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use wikigpt_emulator::check;
 use wikigpt_emulator::counters::Counters;
@@ -11,6 +12,9 @@ use wikigpt_emulator::memory::{Allocation, Memory};
 use wikigpt_emulator::program::Program;
 use wikigpt_emulator::ptx::parse;
 use wikigpt_emulator::tensormap;
+
+/// Number of the next launch.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// Global memory and how kernels are launched.
 pub struct Rig {
@@ -38,7 +42,8 @@ impl Rig {
     pub fn launch(&self, text: &str, kernel: &str, params: &[&[u8]]) -> Result<Counters, Box<Report>> {
         let module = parse(text).unwrap_or_else(|error| panic!("{error}"));
         let device = Device::of("sm_90a").expect("known");
-        let program = Program::decode(&module, kernel, &|_| None, device).unwrap_or_else(|error| panic!("{error}"));
+        let program =
+            Program::decode(&module, kernel, &|_| None, device).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(program.params.len(), params.len());
         let mut bytes = vec![0; program.param_bytes as usize];
         for (param, value) in program.params.iter().zip(params) {
@@ -54,7 +59,7 @@ impl Rig {
             dynamic_shared: self.dynamic,
             memory: &self.memory,
             device,
-            number: 1,
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
         };
         let options = grid::Options {
             threads: 2,
@@ -96,7 +101,8 @@ pub fn words(allocation: &Allocation) -> Vec<u32> {
 /// A map of a matrix of 16-bit numbers with `pitch` bytes a row, and a box of 64 columns, 128 bytes, swizzled over them.
 pub fn matrix(address: u64, [rows, columns]: [usize; 2], pitch: usize, box_rows: u32) -> [u8; 128] {
     let dims = [columns as u64, rows as u64];
-    tensormap::encode(1, address, &dims, &[pitch as u64], &[64, box_rows], &[1, 1], 0, 3, 2, 0).expect("valid")
+    tensormap::encode(1, address, &dims, &[pitch as u64], &[64, box_rows], &[1, 1], 0, 3, 2, 0)
+        .expect("valid")
 }
 
 /// Numbers that look random.

@@ -53,7 +53,11 @@ fn bytes_go_to_shared_memory_and_back() {
     let memory = rig.allocate(&[numbers.clone(), vec![0; 512]].concat());
     let counters = rig.run(&text, "k", &[&memory.base.to_le_bytes()]);
     let expected: Vec<u8> = (0..128u32).flat_map(|i| (i * i + 1).to_le_bytes()).collect();
-    assert_eq!(contents(&memory), [numbers, expected].concat(), "stores arrive even where only their reads were waited for");
+    assert_eq!(
+        contents(&memory),
+        [numbers, expected].concat(),
+        "stores arrive even where only their reads were waited for"
+    );
     assert_eq!((counters.bulk_load_bytes, counters.bulk_store_bytes), (512, 512));
     assert_eq!((counters.global_load_bytes, counters.global_store_bytes), (0, 0));
 }
@@ -120,6 +124,7 @@ fn all_blocks_of_a_cluster_count_into_one_by_red_async() {
         @%p2 bra send;
         @!%p0 bra send;
         st.shared.v2.u32 [buffer], {{5, 7}};
+        fence.proxy.async;
         mbarrier.arrive.expect_tx.shared::cta.b64 _, [bars], 1024;
         send: {PART}
         mapa.shared::cluster.u32 %r4, %r1, 0;

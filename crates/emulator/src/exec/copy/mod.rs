@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
+use crate::check::{self, Access, Asynchronous, Flight, Object};
 use crate::exec::lanes::{WideRow, lanes};
 use crate::exec::memory::form::{Place, Room, hints, policy};
 use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
 use crate::exec::memory::thread;
 use crate::exec::{Block, Cluster, Context, Decoded, Flow, Warp};
-use crate::check::{self, Access, Asynchronous, Flight, Object};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Allocation;
 use crate::program::{Class, Decoder, Modifiers, Predicate, Slot, Symbol};

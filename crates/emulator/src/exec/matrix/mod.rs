@@ -3,12 +3,12 @@
 //! Lane `l` holds of each matrix row `l / 4`, columns `2 (l % 4)` and the next, the lower one in the low half. Row `i` of matrix `m` lies
 //! in shared memory where lane `8 m + i` says: 16 bytes, aligned to as many.
 
+use crate::check::{Access, Order};
 use crate::exec::lanes::{ALL, Row, WideRow, lanes};
 use crate::exec::memory::form::{Place, Room};
 use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
 use crate::exec::memory::thread;
 use crate::exec::{Context, Decoded, Flow};
-use crate::check::{Access, Order};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW};
 use crate::program::{Class, Decoder, Meet, Modifiers, Slot};

@@ -211,6 +211,7 @@ struct Emitter<'e, 'm, 'a> {
 
 impl<'a> Emitter<'_, '_, 'a> {
     fn routine(&mut self, routine: &Routine<'_, 'a>) -> Result<()> {
+        self.decoder.callee = !routine.function.entry;
         let blocks = Blocks::new(routine);
         let order = order(&blocks.successors);
         let start = self.here();

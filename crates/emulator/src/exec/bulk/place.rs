@@ -104,7 +104,7 @@ pub(super) fn global(
                 "{what}, {len} bytes at 0x{address:x}, lies in the {freed} bytes at 0x{base:x} that were freed"
             ),
         )),
-        Err(Nowhere::Outside { before }) => {
+        Err(Nowhere::Outside { before, .. }) => {
             let near = match before {
                 Some((base, size)) => format!("the {size} bytes at 0x{base:x} end at 0x{:x}", base + size),
                 None => "there is no allocation below it".to_owned(),

@@ -187,6 +187,11 @@ impl Cluster {
                 live |= turn != Turn::Ended;
                 if turn == Turn::Ended {
                     warp.rows = Vec::new();
+                    let (block, mut others) = (warp.block, self.warps.iter().flatten());
+                    let last = others.all(|other| other.block != block || other.live == 0);
+                    if last && let Err(fault) = bulk::at_exit(self, block) {
+                        return Err(self.report(launch, &warp, pc, fault));
+                    }
                 }
                 self.warps[at] = Some(warp);
                 if let Err(fault) = bulk::advance(self, launch, false) {

@@ -8,6 +8,8 @@ mod compare;
 mod forms;
 pub mod grid;
 pub mod lanes;
+#[cfg(test)]
+pub(crate) mod one_warp;
 pub mod per_lane;
 mod run;
 pub mod sreg;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::reduce::Reduction;
 use super::registers::Registers;
 use super::tile::{Piece, Tile};
-use crate::check::{self, Object, Thread};
+use crate::check::{self, Access, Object, Thread};
 use crate::exec::lanes::lanes;
 use crate::exec::{Cluster, Context, Flow, Launch, Wait, mbarrier};
 use crate::fault::{Fault, FaultKind};
@@ -182,24 +182,27 @@ impl Flights {
 /// `cp.async.bulk.wait_group`
 pub(super) fn wait(cx: &mut Context, active: u32, pending: u32, reads_only: bool) -> Flow {
     let Cluster { flights, checker, .. } = &mut *cx.cluster;
-    let first = thread_of(cx.launch, cx.warp.block, cx.warp.index);
+    let warp = cx.warp.block * cx.launch.warps() + cx.warp.index;
     let before = |groups: &Groups| groups.committed.len().saturating_sub(pending as usize);
     for lane in lanes(active) {
-        let Some(groups) = flights.groups.get(&(first, lane as u32)) else { continue };
+        let Some(groups) = flights.groups.get(&(warp, lane as u32)) else { continue };
         let mut members = groups.committed.iter().take(before(groups)).flat_map(|group| &group.members);
         if let Some(member) = members.find(|member| !flights.done(member, reads_only)) {
+            if cx.token.is_some() {
+                return Flow::Still;
+            }
             let what = if reads_only { "the source to be read" } else { "the end" };
             let what = format!("{what} of the bulk store of PTX line {}", member.line);
             return Flow::Wait(Wait { what, token: 0 });
         }
     }
     for lane in lanes(active) {
-        let Some(groups) = flights.groups.get_mut(&(first, lane as u32)) else { continue };
+        let Some(groups) = flights.groups.get_mut(&(warp, lane as u32)) else { continue };
         let count = before(groups);
         for group in groups.committed.iter_mut().take(count).filter(|group| !(reads_only && group.read)) {
             group.read = true;
             for member in &group.members {
-                checker.wait(first, 1 << lane, member.flight, reads_only);
+                checker.wait(warp, 1 << lane, member.flight, reads_only);
             }
         }
         if !reads_only {
@@ -207,12 +210,6 @@ pub(super) fn wait(cx: &mut Context, active: u32, pending: u32, reads_only: bool
         }
     }
     Flow::Next
-}
-
-/// Index of a warp in its cluster.
-fn thread_of(launch: &Launch, block: u32, warp: u32) -> u32 {
-    let threads: u32 = launch.threads.iter().product();
-    block * threads.div_ceil(32) + warp
 }
 
 /// Lets time pass for the operations in flight: called by the scheduler between turns, and after the last warp of the
@@ -276,13 +273,11 @@ fn step(cluster: &mut Cluster, launch: &Launch, number: u64) -> Result<(), Fault
 
 /// A fault with the operation it came from, because the instruction that runs has nothing to do with it.
 fn told(fault: Fault, operation: &Operation, launch: &Launch) -> Fault {
-    let [x, y, _] = launch.threads;
-    let index = operation.who.warp - thread_of(launch, operation.block, 0);
-    let index = index * 32 + operation.who.lane;
-    let thread = format!("({},{},{})", index % x, index / x % y, index / (x * y));
+    let warp = operation.who.warp - operation.block * launch.warps();
+    let [x, y, z] = launch.thread(warp, operation.who.lane);
     let Operation { what, line, block, .. } = operation;
     let message = format!(
-        "{}, when the {what} of PTX line {line} completed, issued by thread {thread} of block {block} of the cluster",
+        "{}, when the {what} of PTX line {line} completed, issued by thread ({x},{y},{z}) of block {block} of the cluster",
         fault.message
     );
     Fault { message, ..fault }
@@ -296,7 +291,7 @@ fn read(cluster: &mut Cluster, operation: &Operation) -> Vec<u8> {
                 allocation.iter().flat_map(|found| pieces.iter().map(move |p| (found, p)))
             {
                 allocation.read(piece.at, &mut data[piece.start as usize..][..piece.len as usize]);
-                cluster.counters.bulk_load_bytes += u64::from(piece.len);
+                cluster.counters.bulk(Access::Read, allocation.base + piece.at, piece.len.into());
             }
         }
         Source::Shared(block, offset) => {
@@ -318,7 +313,8 @@ fn write(cluster: &mut Cluster, operation: &Operation, data: &[u8]) {
                 allocation.iter().flat_map(|found| pieces.iter().map(move |p| (found, p)))
             {
                 let bytes = &data[piece.start as usize..][..piece.len as usize];
-                cluster.counters.bulk_store_bytes += u64::from(piece.len);
+                let access = if operation.reduction.is_some() { Access::Atomic } else { Access::Write };
+                cluster.counters.bulk(access, allocation.base + piece.at, piece.len.into());
                 let Some((reduction, ty)) = operation.reduction else {
                     allocation.write(piece.at, bytes);
                     continue;
@@ -360,7 +356,7 @@ fn number(bytes: &[u8]) -> u64 {
 ///
 /// # Errors
 /// Where an operation still reads or writes it, or the threads have not waited for the reads of their stores, whether or
-/// not these happened to be done.
+/// not these happened to be done; where the bytes that an mbarrier was told of do not add up.
 pub fn at_exit(cluster: &mut Cluster, block: u32) -> Result<(), Fault> {
     let flights = &mut cluster.flights;
     let fault = |message: String| Err(Fault::new(FaultKind::Async, message));
@@ -397,5 +393,8 @@ pub fn at_exit(cluster: &mut Cluster, block: u32) -> Result<(), Fault> {
         }
     }
     flights.groups.retain(|_, groups| groups.block != block);
-    Ok(())
+    match cluster.blocks[block as usize].mbarriers.unfinished() {
+        Some(message) => Err(Fault::new(FaultKind::Barrier, format!("a block ends, and {message}"))),
+        None => Ok(()),
+    }
 }

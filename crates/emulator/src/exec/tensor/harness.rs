@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::check::{Checker, Options};
+use crate::check::Options;
 use crate::device::Device;
 use crate::exec::lanes::{ALL, LANES, Row, WideRow};
-use crate::exec::{self, Block, Cluster, Context, Flow, Launch, Warp};
+use crate::exec::{self, Cluster, Context, Flow, Launch, Warp};
 use crate::fault::Fault;
 use crate::memory::Memory;
 use crate::program::{Decoder, Guard, Inst, Program, Slot, Symbol};
-use crate::ptx::ast::{Instruction, Limits, Operand};
+use crate::ptx::ast::{Instruction, Operand};
 use crate::ptx::{Result, Type};
 
 /// Blocks of a cluster with registers `r0` to `r399` (32 bits), `rd0` to `rd31` (64 bits), and predicates `p0` to `p7`.
@@ -41,43 +41,28 @@ impl Harness {
         for i in 0..8 {
             names.insert(leak(format!("p{i}")), Symbol::Predicate(i));
         }
+        let shared = 64 << 10;
         let program = Program {
             name: "test".to_owned(),
-            code: Vec::new(),
             slots: NARROW + 2 * WIDE,
             predicates: 8,
-            constants: Vec::new(),
-            local_bytes: 0,
-            shared_bytes: 0,
-            dynamic_align: 1,
-            params: Vec::new(),
-            param_bytes: 0,
-            limits: Limits::default(),
-            functions: Vec::new(),
+            shared_bytes: shared - 1024,
+            ..Program::default()
         };
-        let shared = 64 << 10;
-        let warps = threads.div_ceil(32);
-        let of_block = |block: u32| {
-            let program = &program;
-            (0..warps).map(move |index| Some(Warp::new(program, block, index, threads - 32 * index)))
+        let memory = Memory::default();
+        let launch = Launch {
+            program: &program,
+            params: &[],
+            grid: [blocks, 1, 1],
+            threads: [threads, 1, 1],
+            cluster: [blocks, 1, 1],
+            dynamic_shared: 0,
+            memory: &memory,
+            device: Device::of("sm_90a").unwrap(),
+            number: 1,
         };
-        let options = Options { races: false, uninitialized: false };
-        let cluster = Cluster {
-            blocks: (0..blocks)
-                .map(|rank| Block {
-                    index: [rank, 0, 0],
-                    shared: vec![0; shared as usize],
-                    barriers: Default::default(),
-                    mbarriers: Default::default(),
-                })
-                .collect(),
-            warps: (0..blocks).flat_map(of_block).collect(),
-            barrier: Default::default(),
-            flights: Default::default(),
-            checker: Checker::new(options, 1, 0, blocks, warps, shared),
-            counters: Default::default(),
-            stalled: false,
-        };
+        let mut cluster = Cluster::new(&launch, 0, Options { races: false, uninitialized: false });
+        cluster.blocks.iter_mut().for_each(|block| block.shared.fill(0));
         let device = Device::of("sm_90a").unwrap();
         Harness {
             cluster,

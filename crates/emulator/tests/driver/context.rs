@@ -1,7 +1,7 @@
 //! Contexts.
 
 use crate::api::{self, cu, ok};
-use crate::harness::{Context, download, function, launch, module, PTX, refused, upload};
+use crate::harness::{Context, PTX, download, function, launch, module, refused, upload};
 
 fn current() -> usize {
     let mut context = 7;
@@ -169,9 +169,15 @@ fn affinities_graphics_and_peers_are_refused() {
     ok!(cuCtxCreate_v3(&mut made, none, 0, 0, 0));
     ok!(cuCtxDestroy_v2(made));
     let mut affinity = [0_u8; 16];
-    refused(cu!(cuCtxCreate_v3(&mut made, affinity.as_mut_ptr().cast(), 1, 0, 0)), api::UNSUPPORTED_EXEC_AFFINITY);
+    refused(
+        cu!(cuCtxCreate_v3(&mut made, affinity.as_mut_ptr().cast(), 1, 0, 0)),
+        api::UNSUPPORTED_EXEC_AFFINITY,
+    );
     let mut with_affinity = [affinity.as_mut_ptr() as usize, 1, 0];
-    refused(cu!(cuCtxCreate_v4(&mut made, with_affinity.as_mut_ptr().cast(), 0, 0)), api::UNSUPPORTED_EXEC_AFFINITY);
+    refused(
+        cu!(cuCtxCreate_v4(&mut made, with_affinity.as_mut_ptr().cast(), 0, 0)),
+        api::UNSUPPORTED_EXEC_AFFINITY,
+    );
     let mut with_graphics = [0, 0, affinity.as_mut_ptr() as usize];
     refused(cu!(cuCtxCreate_v4(&mut made, with_graphics.as_mut_ptr().cast(), 0, 0)), api::NOT_SUPPORTED);
     refused(cu!(cuCtxGetExecAffinity(affinity.as_mut_ptr().cast(), 0)), api::UNSUPPORTED_EXEC_AFFINITY);

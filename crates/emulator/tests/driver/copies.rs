@@ -154,10 +154,10 @@ fn rectangles_and_boxes_are_copied_where_they_belong() {
             expected[(row + 2) * 10 + byte + 1] = source[(row + 1) * 16 + byte + 2];
         }
     }
-    let copies: [&dyn Fn(&Rectangle) -> u32; 2] = [
-        &|what| cu!(cuMemcpy2D_v2(std::ptr::from_ref(what).cast())),
-        &|what| cu!(cuMemcpy2DAsync_v2(std::ptr::from_ref(what).cast(), stream)),
-    ];
+    let copies: [&dyn Fn(&Rectangle) -> u32; 2] =
+        [&|what| cu!(cuMemcpy2D_v2(std::ptr::from_ref(what).cast())), &|what| {
+            cu!(cuMemcpy2DAsync_v2(std::ptr::from_ref(what).cast(), stream))
+        }];
     for copy in copies {
         let mut to = [0_u8; 60];
         let what = rectangle(&mut to);
@@ -188,7 +188,9 @@ fn rectangles_and_boxes_are_copied_where_they_belong() {
         ..Cuboid::default()
     };
     let mut expected = [0_u8; 36];
-    for (slice, row, byte) in (0..2).flat_map(|slice| (0..2).flat_map(move |row| (0..3).map(move |byte| (slice, row, byte)))) {
+    for (slice, row, byte) in
+        (0..2).flat_map(|slice| (0..2).flat_map(move |row| (0..3).map(move |byte| (slice, row, byte))))
+    {
         expected[(slice + 1) * 12 + row * 4 + byte] = source[slice * 32 + (row + 1) * 8 + byte + 1];
     }
     ok!(cuMemcpy3D_v2((&raw const cuboid).cast()));

@@ -42,7 +42,9 @@ fn the_environment_chooses_the_device() {
         println!("{}.{} {}", attribute(75), attribute(76), attribute(97));
         return;
     }
-    for (architecture, said) in [("sm_80", "8.0 166912"), ("sm_86", "8.6 101376"), ("sm_90a", "9.0 232448"), ("", "9.0 232448")] {
+    for (architecture, said) in
+        [("sm_80", "8.0 166912"), ("sm_86", "8.6 101376"), ("sm_90a", "9.0 232448"), ("", "9.0 232448")]
+    {
         let output = child(TEST, &[("WIKIGPT_EMU_ARCH", architecture)]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains(said), "{architecture}: {text}");
@@ -64,14 +66,36 @@ fn the_device_has_an_h200s_numbers() {
     ok!(cuDeviceComputeCapability(&mut major, &mut minor, 0));
     assert_eq!((major, minor), (9, 0));
     for (number, value) in [
-        (1, 1024), (2, 1024), (3, 1024), (4, 64), (5, i32::MAX), (6, 65535), (7, 65535), (8, 49152), (9, 65536), (10, 32),
-        (12, 65536), (16, 132), (39, 2048), (41, 1), (81, 228 << 10), (82, 65536), (95, 1), (97, 227 << 10), (106, 32),
-        (111, 1024), (115, 1), (120, 1), (127, 1),
+        (1, 1024),
+        (2, 1024),
+        (3, 1024),
+        (4, 64),
+        (5, i32::MAX),
+        (6, 65535),
+        (7, 65535),
+        (8, 49152),
+        (9, 65536),
+        (10, 32),
+        (12, 65536),
+        (16, 132),
+        (39, 2048),
+        (41, 1),
+        (81, 228 << 10),
+        (82, 65536),
+        (95, 1),
+        (97, 227 << 10),
+        (106, 32),
+        (111, 1024),
+        (115, 1),
+        (120, 1),
+        (127, 1),
     ] {
         assert_eq!(attribute(number), value, "attribute {number}");
     }
     // Every number that CUDA 13.0 defines is answered, no other is.
-    (1..=147).for_each(|number| { attribute(number); });
+    (1..=147).for_each(|number| {
+        attribute(number);
+    });
     for number in [0, 148, 1000] {
         refused(cu!(cuDeviceGetAttribute(&mut device, number, 0)), api::INVALID_VALUE);
     }
@@ -165,14 +189,20 @@ fn what_is_not_there_says_so() {
     const TEST: &str = "device::what_is_not_there_says_so";
     if !is_child() {
         let text = stderr(&child(TEST, &[]));
-        assert!(text.contains("cuArrayCreate_v2: the emulator does not know this call (CUDA_ERROR_NOT_SUPPORTED)"), "{text}");
+        assert!(
+            text.contains(
+                "cuArrayCreate_v2: the emulator does not know this call (CUDA_ERROR_NOT_SUPPORTED)"
+            ),
+            "{text}"
+        );
         assert!(text.contains("cuGetExportTable: the table of functions 0a0a"), "{text}");
         return;
     }
     let _context = Context::new();
     let call = crate::harness::symbol("cuArrayCreate_v2");
     // SAFETY: it takes whatever it is given.
-    let call = unsafe { std::mem::transmute::<*mut std::ffi::c_void, extern "C" fn(usize, usize) -> u32>(call) };
+    let call =
+        unsafe { std::mem::transmute::<*mut std::ffi::c_void, extern "C" fn(usize, usize) -> u32>(call) };
     refused(call(0, 0), api::NOT_SUPPORTED);
     let mut table = std::ptr::null();
     let id = [10_u8; 16];

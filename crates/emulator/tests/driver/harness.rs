@@ -234,4 +234,3 @@ pub fn event() -> usize {
 pub fn refused(code: u32, expected: u32) {
     assert_eq!(name(code), name(expected));
 }
-

@@ -1,11 +1,9 @@
 //! The emulator as a program meets it: through the driver's C interface, loaded from the library.
 
 mod api;
-mod capture;
 mod context;
 mod copies;
 mod device;
-mod graphs;
 mod harness;
 mod launches;
 mod lookup;

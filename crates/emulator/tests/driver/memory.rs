@@ -75,7 +75,8 @@ fn rows_are_padded_to_their_pitch() {
 fn kernels_reach_managed_host_and_registered_memory_at_the_hosts_address() {
     let _context = Context::new();
     let add = function(module(PTX), c"add");
-    let (mut managed, mut pinned, mut old, mut registered) = (0, null_mut::<c_void>(), null_mut::<c_void>(), [5_u32; 33]);
+    let (mut managed, mut pinned, mut old, mut registered) =
+        (0, null_mut::<c_void>(), null_mut::<c_void>(), [5_u32; 33]);
     ok!(cuMemAllocManaged(&mut managed, 33 * 4, 1));
     ok!(cuMemHostAlloc(&mut pinned, 33 * 4, 2));
     ok!(cuMemAllocHost_v2(&mut old, 33 * 4));
@@ -232,7 +233,8 @@ fn pointers_are_known() {
 
     let (mut kind, mut owner, mut ordinal) = (7_u32, 7_u64, 7_i32);
     let mut numbers = [2, 1, 9];
-    let mut places: [*mut c_void; 3] = [(&raw mut kind).cast(), (&raw mut owner).cast(), (&raw mut ordinal).cast()];
+    let mut places: [*mut c_void; 3] =
+        [(&raw mut kind).cast(), (&raw mut owner).cast(), (&raw mut ordinal).cast()];
     ok!(cuPointerGetAttributes(3, numbers.as_mut_ptr(), places.as_mut_ptr(), device));
     assert_eq!((kind, owner, ordinal), (2, context.0 as u64, 0));
     ok!(cuPointerGetAttributes(3, numbers.as_mut_ptr(), places.as_mut_ptr(), 0x1000));

@@ -4,7 +4,9 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use crate::api::{self, cu, ok};
-use crate::harness::{Context, PTX, answer, child, download, function, is_child, launch, module, refused, stderr, upload};
+use crate::harness::{
+    Context, PTX, answer, child, download, function, is_child, launch, module, refused, stderr, upload,
+};
 
 fn load(image: &[u8]) -> u32 {
     let mut module = 0;
@@ -110,9 +112,19 @@ fn the_error_log_says_what_ptxas_would() {
     let (mut module, mut log, mut info, mut seconds) = (0, [1 as c_char; 256], [1 as c_char; 16], usize::MAX);
     let mut options = [5, 6, 3, 4, 2];
     let mut values: [*mut c_void; 5] = [
-        log.as_mut_ptr().cast(), 256 as *mut c_void, info.as_mut_ptr().cast(), 16 as *mut c_void, seconds as *mut c_void,
+        log.as_mut_ptr().cast(),
+        256 as *mut c_void,
+        info.as_mut_ptr().cast(),
+        16 as *mut c_void,
+        seconds as *mut c_void,
     ];
-    let code = cu!(cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 5, options.as_mut_ptr(), values.as_mut_ptr()));
+    let code = cu!(cuModuleLoadDataEx(
+        &mut module,
+        text.as_ptr().cast(),
+        5,
+        options.as_mut_ptr(),
+        values.as_mut_ptr()
+    ));
     refused(code, api::INVALID_PTX);
     // SAFETY: the driver ended it with NUL.
     let said = unsafe { CStr::from_ptr(log.as_ptr()) }.to_str().unwrap();
@@ -126,7 +138,13 @@ fn the_error_log_says_what_ptxas_would() {
     // A log without room is left alone, and a text that is well leaves an empty one.
     values[1] = null_mut();
     log = [1; 256];
-    let code = cu!(cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()));
+    let code = cu!(cuModuleLoadDataEx(
+        &mut module,
+        text.as_ptr().cast(),
+        2,
+        options.as_mut_ptr(),
+        values.as_mut_ptr()
+    ));
     refused(code, api::INVALID_PTX);
     assert_eq!(log, [1; 256]);
     values[1] = 256 as *mut c_void;
@@ -134,7 +152,13 @@ fn the_error_log_says_what_ptxas_would() {
     ok!(cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr()));
     assert_eq!((log[0], values[1] as usize), (0, 0));
     options[0] = 99;
-    let code = cu!(cuModuleLoadDataEx(&mut module, text.as_ptr().cast(), 1, options.as_mut_ptr(), values.as_mut_ptr()));
+    let code = cu!(cuModuleLoadDataEx(
+        &mut module,
+        text.as_ptr().cast(),
+        1,
+        options.as_mut_ptr(),
+        values.as_mut_ptr()
+    ));
     refused(code, api::INVALID_VALUE);
 }
 
@@ -188,7 +212,12 @@ fn a_fat_binarys_ptx_is_found() {
     let _context = Context::new();
     let newer = PTX.replace("answer = 42", "answer = 43");
     let [old, new] = [PTX, &newer].map(|text| [text.as_bytes(), &[0; 4]].concat());
-    let image = fatbin(&[(2, 90, 0, b"\x7fELF"), (1, 80, 0x11, &old), (1, 90, 0x11, &new), (1, 100, 0x2011, b"packed")]);
+    let image = fatbin(&[
+        (2, 90, 0, b"\x7fELF"),
+        (1, 80, 0x11, &old),
+        (1, 90, 0x11, &new),
+        (1, 100, 0x2011, b"packed"),
+    ]);
     let mut module = 0;
     ok!(cuModuleLoadFatBinary(&mut module, image.as_ptr().cast()));
     assert_eq!(download::<u32>(answer(module).0, 1), [43]);
@@ -263,10 +292,20 @@ fn functions_have_attributes_names_and_parameters() {
 #[test]
 fn a_library_runs_in_every_context() {
     let context = Context::new();
-    let (text, mut library, mut kernel, mut count, mut kernels) = (CString::new(PTX).unwrap(), 0, 0, 0, [0; 4]);
+    let (text, mut library, mut kernel, mut count, mut kernels) =
+        (CString::new(PTX).unwrap(), 0, 0, 0, [0; 4]);
     let none = null_mut;
     let code = text.as_ptr().cast();
-    ok!(cuLibraryLoadData(&mut library, code, none(), none::<*mut c_void>().cast(), 0, null_mut(), null_mut(), 0));
+    ok!(cuLibraryLoadData(
+        &mut library,
+        code,
+        none(),
+        none::<*mut c_void>().cast(),
+        0,
+        null_mut(),
+        null_mut(),
+        0
+    ));
     ok!(cuLibraryGetKernel(&mut kernel, library, c"add".as_ptr()));
     ok!(cuLibraryGetKernelCount(&mut count, library));
     assert_eq!(count, 2);
@@ -312,6 +351,21 @@ fn a_library_runs_in_every_context() {
     refused(cu!(cuLibraryUnload(library)), api::INVALID_HANDLE);
     refused(launch(kernel, 1, 1, &[&values, &1_u32, &1_u32]), api::INVALID_HANDLE);
     let (mut option, missing) = (2, c"/no/such/file.ptx".as_ptr());
-    refused(cu!(cuLibraryLoadData(&mut library, code, null_mut(), null_mut(), 0, &mut option, null_mut(), 1)), api::INVALID_VALUE);
-    refused(cu!(cuLibraryLoadFromFile(&mut library, missing, null_mut(), null_mut(), 0, null_mut(), null_mut(), 0)), api::FILE_NOT_FOUND);
+    refused(
+        cu!(cuLibraryLoadData(&mut library, code, null_mut(), null_mut(), 0, &mut option, null_mut(), 1)),
+        api::INVALID_VALUE,
+    );
+    refused(
+        cu!(cuLibraryLoadFromFile(
+            &mut library,
+            missing,
+            null_mut(),
+            null_mut(),
+            0,
+            null_mut(),
+            null_mut(),
+            0
+        )),
+        api::FILE_NOT_FOUND,
+    );
 }

@@ -81,13 +81,13 @@ impl Counters {
             self.global_load_sectors += count as u64;
             self.global_loaded.insert(&ids[..count]);
         }
-        if !matches!(access, Access::Read | Access::Constant) {
+        if access != Access::Read {
             self.global_store_requests += 1;
             self.global_store_sectors += count as u64;
             self.global_stored.insert(&ids[..count]);
         }
         match access {
-            Access::Read | Access::Constant => self.global_load_bytes += total,
+            Access::Read => self.global_load_bytes += total,
             Access::Write => self.global_store_bytes += total,
             Access::Atomic => {}
         }
@@ -102,11 +102,11 @@ impl Counters {
         if access != Access::Write {
             self.global_loaded.insert_range(range.clone());
         }
-        if !matches!(access, Access::Read | Access::Constant) {
+        if access != Access::Read {
             self.global_stored.insert_range(range);
         }
         match access {
-            Access::Read | Access::Constant => self.bulk_load_bytes += len,
+            Access::Read => self.bulk_load_bytes += len,
             Access::Write | Access::Atomic => self.bulk_store_bytes += len,
         }
     }
@@ -115,7 +115,7 @@ impl Counters {
     pub fn shared(&mut self, access: Access, offsets: &WideRow, active: u32, bytes: u32) {
         let total = u64::from(active.count_ones() * bytes);
         match access {
-            Access::Read | Access::Constant => self.shared_load_bytes += total,
+            Access::Read => self.shared_load_bytes += total,
             Access::Write => self.shared_store_bytes += total,
             Access::Atomic => {}
         }

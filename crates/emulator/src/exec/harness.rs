@@ -26,10 +26,15 @@ pub const SHARED_BASE: u64 = 1024;
 /// Registers `%b0..8` (8 bits), `%rs`, `%r`, `%rd`, `%q` (16 to 128 bits), `%f`, `%fd`, `%p`; variables `sm` (shared, at its start), `lc` (local,
 /// at 16), `cp` (a call's parameter: local, at 32), `kp` (the kernel's parameter, at 8), `gv` (global, 64 bytes) and `cv` (constant, 64 bytes).
 pub struct Machine {
+    /// Global memory.
     pub memory: Memory,
+    /// All of its blocks.
     pub cluster: Cluster,
+    /// What the parameters' bytes are: at first their numbers.
     pub params: Vec<u8>,
+    /// Where the variable `gv` lies.
     pub gv: Arc<Allocation>,
+    /// Where the variable `cv` lies.
     pub cv: Arc<Allocation>,
     /// The warp that runs: one for each block.
     pub current: usize,
@@ -39,6 +44,7 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// One block, unchecked.
     pub fn new() -> Machine {
         Machine::of(1, Options { races: false, uninitialized: false })
     }
@@ -113,6 +119,7 @@ impl Machine {
         }
     }
 
+    /// The warp that runs.
     pub fn warp(&mut self) -> &mut Warp {
         self.cluster.warps[self.current].as_mut().expect("it is not running")
     }
@@ -121,13 +128,15 @@ impl Machine {
     pub fn set(&mut self, name: &str, value: impl Fn(u64) -> u128) {
         let (slot, ty) = self.register(name);
         for lane in 0..LANES {
-            let value = value(lane as u64);
+            // A register holds no more than its type.
+            let value = value(lane as u64) & (u128::MAX >> (128 - ty.bits()));
             for index in 0..ty.slots() as usize {
                 self.warp().rows[slot + index][lane] = (value >> (32 * index)) as u32;
             }
         }
     }
 
+    /// Sets a predicate.
     pub fn set_predicate(&mut self, name: &str, mask: u32) {
         match self.decoder.lookup(name) {
             Some(Symbol::Predicate(index)) => {
@@ -138,6 +147,7 @@ impl Machine {
         }
     }
 
+    /// A predicate.
     pub fn predicate(&mut self, name: &str) -> u32 {
         match self.decoder.lookup(name) {
             Some(Symbol::Predicate(index)) => {
@@ -152,7 +162,8 @@ impl Machine {
     pub fn get(&mut self, name: &str, lane: usize) -> u128 {
         let (slot, ty) = self.register(name);
         let rows = &self.warp().rows;
-        (0..ty.slots() as usize).fold(0, |value, index| value | u128::from(rows[slot + index][lane]) << (32 * index))
+        (0..ty.slots() as usize)
+            .fold(0, |value, index| value | u128::from(rows[slot + index][lane]) << (32 * index))
     }
 
     /// Decodes instructions, one or more.

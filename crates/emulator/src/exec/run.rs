@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use super::barrier;
 use super::lanes::{ALL, LANES, lanes};
-use super::{Context, Flow, Fragment, Op, Warp, control, execute};
+use super::{Context, Flow, Fragment, Op, Warp, control, execute, tensor};
 use crate::check::Object;
 use crate::fault::{Fault, FaultKind};
 use crate::program::{Class, Inst, Meet};
@@ -96,6 +96,10 @@ pub(super) fn run(cx: &mut Context, counts: &mut [Count], left: &mut u64) -> Res
                 }
             }
             cx.converged = mask;
+            if !cx.warp.products.is_idle() {
+                let named = &cx.launch.program.details[pc as usize].registers;
+                tensor::untouched(&inst.op, cx.warp, named)?;
+            }
             let flow = match execute(cx, active) {
                 Ok(flow) => flow,
                 Err(mut fault) => {

@@ -52,6 +52,8 @@ pub struct Address {
 pub struct Decoder<'a> {
     /// Names of the module, then of the function, then of each open scope.
     pub scopes: Vec<HashMap<&'a str, Symbol>>,
+    /// Whether the instructions are those of a `.func`: its parameters lie in local memory.
+    pub callee: bool,
     /// Rows given out so far.
     pub slots: u32,
     /// Masks given out so far.

@@ -109,9 +109,15 @@ struct Member {
 
 /// A sequence of numbers that look random (SplitMix64).
 #[derive(Debug)]
-struct Random(u64);
+pub(in crate::exec) struct Random(u64);
 
 impl Random {
+    /// For the cluster of a launch whose first block this is; `WIKIGPT_EMU_SEED` changes it.
+    pub(in crate::exec) fn of(launch: &Launch, first: [u32; 3]) -> Random {
+        let [x, y, z] = first.map(u64::from);
+        Random([launch.number, x, y, z].into_iter().fold(seed(), |mixed, part| Random(mixed ^ part).next()))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -121,7 +127,7 @@ impl Random {
     }
 
     /// Turns until an operation is due: mostly a few; one in four stays until a wait needs it, or nearly so.
-    fn delay(&mut self) -> u64 {
+    pub(in crate::exec) fn delay(&mut self) -> u64 {
         let number = self.next();
         if number & 3 == 0 { 256 } else { 1 + (number >> 2) % 32 }
     }
@@ -140,12 +146,7 @@ impl Flights {
     pub(super) fn start(&mut self, launch: &Launch, cluster: [u32; 3], operation: Operation) {
         let number = self.started;
         self.started += 1;
-        let [x, y, z] = cluster.map(u64::from);
-        let random = self.random.get_or_insert_with(|| {
-            let place =
-                [launch.number, x, y, z].into_iter().fold(seed(), |mixed, part| Random(mixed ^ part).next());
-            Random(place)
-        });
+        let random = self.random.get_or_insert_with(|| Random::of(launch, cluster));
         self.due.insert((self.clock + random.delay(), number));
         if let Target::Global(..) = operation.to {
             let Operation { who, block, line, .. } = operation;

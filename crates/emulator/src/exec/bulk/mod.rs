@@ -27,6 +27,7 @@ use crate::program::{Class, Decoder, Meet};
 use crate::ptx::Result;
 use crate::ptx::ast::Instruction;
 
+pub(in crate::exec) use flights::Random;
 pub use flights::{Flights, POISON, advance, at_exit};
 
 use syntax::Kind;

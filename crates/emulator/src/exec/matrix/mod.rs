@@ -3,12 +3,11 @@
 //! Lane `l` holds of each matrix row `l / 4`, columns `2 (l % 4)` and the next, the lower one in the low half. Row `i` of matrix `m` lies
 //! in shared memory where lane `8 m + i` says: 16 bytes, aligned to as many.
 
+use crate::check::{Access, Order};
 use crate::exec::lanes::{ALL, Row, WideRow, lanes};
 use crate::exec::memory::form::{Place, Room};
 use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use crate::exec::memory::thread;
 use crate::exec::{Context, Decoded, Flow};
-use crate::check::{Access, Order};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW};
 use crate::program::{Class, Decoder, Meet, Modifiers, Slot};
@@ -180,10 +179,16 @@ fn rows(matrices: &Matrices, cx: &mut Context, verb: &'static str, access: Acces
     request.aligned(named, &at, " of shared memory")?;
     request.in_shared(cx.cluster, cx.launch, cx.warp.block, named, &at)?;
     cx.cluster.counters.shared(access, &at, named, 16);
-    for lane in lanes(named) {
-        let (rank, offset) = ((at[lane] >> RANK_SHIFT) as u32, (at[lane] & OFFSET) as u32);
-        let who = thread(cx, lane);
-        cx.cluster.checker.shared(who, rank, offset, 16, access, Order::Weak, cx.pc)?;
+    let (warp, offsets) = (cx.warp.number(cx.launch), at.map(|at| (at & OFFSET) as u32));
+    // Generic addresses may lead to other blocks; two rows in one place are taken to differ.
+    let mut left = named;
+    while left != 0 {
+        let rank = at[left.trailing_zeros() as usize] >> RANK_SHIFT;
+        let here =
+            lanes(left).filter(|lane| at[*lane] >> RANK_SHIFT == rank).map(|lane| 1 << lane).sum::<u32>();
+        let (rank, order) = (rank as u32, Order::Weak);
+        cx.cluster.checker.shared_warp(warp, here, rank, &offsets, 16, access, order, cx.pc, &|_, _| true)?;
+        left &= !here;
     }
     Ok(at)
 }

@@ -50,7 +50,11 @@ fn a_load_extends_by_its_type_to_the_width_of_its_register() {
                         1 => extend(numbers(lane as u64 * u64::from(bytes), bytes), bytes, signed, bits),
                         _ => 0x77,
                     };
-                    assert_eq!(m.get(register, lane), expected, ".{ty} to {register}, lane {lane} of {mask:#x}");
+                    assert_eq!(
+                        m.get(register, lane),
+                        expected,
+                        ".{ty} to {register}, lane {lane} of {mask:#x}"
+                    );
                 }
             }
         }
@@ -59,7 +63,8 @@ fn a_load_extends_by_its_type_to_the_width_of_its_register() {
 
 #[test]
 fn a_store_takes_the_low_bytes_of_its_register() {
-    let cases = [("b8", 1), ("s8", 1), ("u16", 2), ("b32", 4), ("f32", 4), ("u64", 8), ("f64", 8), ("b128", 16)];
+    let cases =
+        [("b8", 1_u32), ("s8", 1), ("u16", 2), ("b32", 4), ("f32", 4), ("u64", 8), ("f64", 8), ("b128", 16)];
     let value = |lane: u64| 0x0F1E_2D3C_4B5A_6978_8796_A5B4_C3D2_E1F0_u128.rotate_left(4 * lane as u32);
     for (ty, bytes) in cases {
         for (register, bits) in [("%b1", 8), ("%rs1", 16), ("%r1", 32), ("%rd1", 64), ("%q1", 128)] {
@@ -77,8 +82,12 @@ fn a_store_takes_the_low_bytes_of_its_register() {
                 for at in 0..32 * 16 {
                     let (lane, byte) = (at / u64::from(bytes), at % u64::from(bytes));
                     let stored = lane < 32 && mask >> lane & 1 == 1;
-                    let expected = if stored { (value(lane) >> (8 * byte)) as u8 } else { numbers(at, 1) as u8 };
-                    assert_eq!(back[at as usize], expected, ".{ty} from {register}, byte {at}, lanes {mask:#x}");
+                    let expected =
+                        if stored { (value(lane) >> (8 * byte)) as u8 } else { numbers(at, 1) as u8 };
+                    assert_eq!(
+                        back[at as usize], expected,
+                        ".{ty} from {register}, byte {at}, lanes {mask:#x}"
+                    );
                 }
             }
         }
@@ -132,7 +141,11 @@ fn vectors_move_their_elements_in_order() {
                     for element in 0..count {
                         let at = u64::from(size) * lane as u64 + u64::from(element * bytes);
                         let value = m.get(&format!("{prefix}{}", 3 + element), lane);
-                        assert_eq!(value, numbers(at, bytes), ".{vector}.{ty}, element {element}, lane {lane}");
+                        assert_eq!(
+                            value,
+                            numbers(at, bytes),
+                            ".{vector}.{ty}, element {element}, lane {lane}"
+                        );
                     }
                 }
                 for at in 0..u64::from(32 * size) {
@@ -176,7 +189,8 @@ fn each_space_is_read_and_written_where_it_lies() {
     m.set("%rd1", |lane| u128::from(SHARED_BASE + 4 * lane));
     m.set("%r2", |lane| u128::from(SHARED_BASE + 4 * lane));
     // Shared memory, by a register of 64 bits, one of 32, and a variable.
-    m.run("st.shared.u32 [%rd1+128], %r1; ld.shared.u32 %r3, [%r2+128]; ld.shared.u32 %r4, [sm+132];").expect("no fault");
+    m.run("st.shared.u32 [%rd1+128], %r1; ld.shared.u32 %r3, [%r2+128]; ld.shared.u32 %r4, [sm+132];")
+        .expect("no fault");
     for lane in 0..32 {
         assert_eq!((m.get("%r3", lane), m.get("%r4", lane)), (lane as u128 + 100, 101));
         let at = SHARED_BASE as usize + 128 + 4 * lane;
@@ -200,15 +214,12 @@ fn each_space_is_read_and_written_where_it_lies() {
     }
     // Constants and global variables.
     m.cv.store(8, 4, 77);
-    m.set("%rd3", |_| u128::from(m_base(&m)));
+    let constants = m.cv.base;
+    m.set("%rd3", |_| u128::from(constants));
     m.run("ld.const.u32 %r3, [cv+8]; ld.const.u32 %r4, [%rd3+8]; st.global.u32 [gv+4], %r3; ld.u32 %r5, [gv+4];")
         .expect("no fault");
     assert_eq!((m.get("%r3", 9), m.get("%r4", 9), m.get("%r5", 9)), (77, 77, 77));
     assert_eq!(m.gv.load(4, 4), 77);
-}
-
-fn m_base(m: &Machine) -> u64 {
-    m.cv.base
 }
 
 #[test]
@@ -270,7 +281,8 @@ fn strong_128_bit_accesses_move_all_16_bytes() {
     let (from, to) = (m.numbered(512), m.memory.allocate(512).expect("room"));
     m.set("%rd1", |lane| u128::from(from.base + 16 * lane));
     m.set("%rd2", |lane| u128::from(to.base + 16 * lane));
-    m.run("ld.acquire.gpu.global.b128 %q1, [%rd1]; st.release.gpu.global.b128 [%rd2], %q1;").expect("no fault");
+    m.run("ld.acquire.gpu.global.b128 %q1, [%rd1]; st.release.gpu.global.b128 [%rd2], %q1;")
+        .expect("no fault");
     for lane in 0..32 {
         assert_eq!(m.get("%q1", lane), numbers(16 * lane as u64, 16));
         assert_eq!(u128::from(to.load(16 * lane as u64 + 8, 8)), numbers(16 * lane as u64 + 8, 8));
@@ -284,7 +296,10 @@ fn loads_and_stores_are_counted_by_space() {
     m.set("%rd1", |lane| u128::from(memory.base + 8 * lane));
     m.set("%r1", |lane| u128::from(SHARED_BASE + 128 * (lane % 16)));
     m.run("ld.global.u32 %r2, [%rd1]; ld.u32 %r2, [%rd1]; st.global.u32 [%rd1+4], %r2;").expect("no fault");
-    m.run("ld.shared.u32 %r3, [%r1]; ld.const.u32 %r3, [cv]; ld.param.u32 %r3, [kp]; ld.local.u32 %r3, [lc];").expect("no fault");
+    m.run(
+        "ld.shared.u32 %r3, [%r1]; ld.const.u32 %r3, [cv]; ld.param.u32 %r3, [kp]; ld.local.u32 %r3, [lc];",
+    )
+    .expect("no fault");
     m.run_lanes(3, "st.shared.u64 [sm], %rd1; st.local.u8 [lc], %r3;").expect("no fault");
     let c = &m.cluster.counters;
     assert_eq!((c.global_load_bytes, c.global_load_requests, c.global_load_sectors), (256, 2, 16));

@@ -51,8 +51,10 @@ fn before_an_allocation_and_where_there_is_none() {
     m.numbered(64);
     let base = m.numbered(4096).base;
     let text = "st.global.u32 [%rd1], %r1;";
-    let message =
-        format!("writes 4 bytes at {:#x}, 4 bytes before the allocation of 4096 bytes at {base:#x}", base - 4);
+    let message = format!(
+        "writes 4 bytes at {:#x}, 4 bytes before the allocation of 4096 bytes at {base:#x}",
+        base - 4
+    );
     faults(&mut m, base, base - 4, text, FaultKind::Address, &message);
     faults(&mut m, base, 0, text, FaultKind::Address, "writes 4 bytes at 0x0, where nothing is allocated");
 }
@@ -91,7 +93,8 @@ fn addresses_that_are_no_multiple_of_the_size() {
         let message = format!("{what} at {address:#x}, which is no multiple of {size}");
         faults(&mut m, base + 16, address, text, FaultKind::Misaligned, &message);
     }
-    let message = format!("reads 4 bytes of shared memory at {:#x}, which is no multiple of 4", SHARED_BASE + 2);
+    let message =
+        format!("reads 4 bytes of shared memory at {:#x}, which is no multiple of 4", SHARED_BASE + 2);
     let text = "ld.shared.u32 %r1, [%rd1];";
     faults(&mut m, SHARED_BASE, SHARED_BASE + 2, text, FaultKind::Misaligned, &message);
     let message = "writes 8 bytes of local memory at 0x4, which is no multiple of 8";
@@ -128,13 +131,19 @@ fn outside_a_blocks_shared_memory() {
 fn outside_a_threads_local_memory_and_outside_the_parameters() {
     let mut m = Machine::new();
     let end = u64::from(LOCAL);
-    let message = format!("reads 4 bytes of local memory at {:#x}, 4 bytes past the end of the thread's {LOCAL} bytes", end + 4);
+    let message = format!(
+        "reads 4 bytes of local memory at {:#x}, 4 bytes past the end of the thread's {LOCAL} bytes",
+        end + 4
+    );
     faults(&mut m, 0, end + 4, "ld.local.u32 %r1, [%rd1];", FaultKind::Address, &message);
     faults(&mut m, LOCAL_WINDOW, LOCAL_WINDOW + end + 4, "ld.u32 %r1, [%rd1];", FaultKind::Address, &message);
-    let message = format!("writes 8 bytes of local memory at {end:#x}, just past the end of the thread's {LOCAL} bytes");
+    let message = format!(
+        "writes 8 bytes of local memory at {end:#x}, just past the end of the thread's {LOCAL} bytes"
+    );
     faults(&mut m, 0, end, "st.local.u64 [%rd1], %rd2;", FaultKind::Address, &message);
     let end = u64::from(PARAMS);
-    let message = format!("reads 2 bytes of parameters at {end:#x}, just past the end of the kernel's {PARAMS} bytes");
+    let message =
+        format!("reads 2 bytes of parameters at {end:#x}, just past the end of the kernel's {PARAMS} bytes");
     faults(&mut m, 0, end, "ld.param.u16 %r1, [%rd1];", FaultKind::Address, &message);
     faults(&mut m, PARAM_WINDOW, PARAM_WINDOW + end, "ld.u16 %r1, [%rd1];", FaultKind::Address, &message);
 }
@@ -145,24 +154,35 @@ fn addresses_of_another_space() {
     let base = m.numbered(64).base;
     let kind = FaultKind::AddressSpace;
     let shared = SHARED_WINDOW + SHARED_BASE;
-    let message = format!("reads 4 bytes of global memory at {shared:#x}, which is a generic address of shared memory");
-    faults(&mut m, base, shared, "ld.global.u32 %r1, [%rd1];", kind, &message);
     let message =
-        format!("updates 4 bytes of global memory at {LOCAL_WINDOW:#x}, which is a generic address of local memory");
+        format!("reads 4 bytes of global memory at {shared:#x}, which is a generic address of shared memory");
+    faults(&mut m, base, shared, "ld.global.u32 %r1, [%rd1];", kind, &message);
+    let message = format!(
+        "updates 4 bytes of global memory at {LOCAL_WINDOW:#x}, which is a generic address of local memory"
+    );
     faults(&mut m, base, LOCAL_WINDOW, "red.global.add.u32 [%rd1], 1;", kind, &message);
-    let message = format!("reads 4 bytes of shared memory at {base:#x}, which is an address of global memory");
+    let message =
+        format!("reads 4 bytes of shared memory at {base:#x}, which is an address of global memory");
     faults(&mut m, SHARED_BASE, base, "ld.shared.u32 %r1, [%rd1];", kind, &message);
-    let message = format!("reads 4 bytes of shared memory at {shared:#x}, which is a generic address of shared memory");
+    let message =
+        format!("reads 4 bytes of shared memory at {shared:#x}, which is a generic address of shared memory");
     faults(&mut m, SHARED_BASE, shared, "ld.shared::cluster.u32 %r1, [%rd1];", kind, &message);
     let other = 1 << 24 | SHARED_BASE;
-    let message = format!("writes 4 bytes of shared memory at {other:#x}, which is an address of another block's shared memory");
+    let message = format!(
+        "writes 4 bytes of shared memory at {other:#x}, which is an address of another block's shared memory"
+    );
     faults(&mut m, SHARED_BASE, other, "st.shared.u32 [%rd1], %r1;", kind, &message);
-    let message = format!("writes 4 bytes of writable memory at {PARAM_WINDOW:#x}, which is a generic address of parameters");
+    let message = format!(
+        "writes 4 bytes of writable memory at {PARAM_WINDOW:#x}, which is a generic address of parameters"
+    );
     faults(&mut m, base, PARAM_WINDOW, "st.u32 [%rd1], %r1;", kind, &message);
-    let message =
-        format!("updates 4 bytes of global or shared memory at {LOCAL_WINDOW:#x}, which is a generic address of local memory");
+    let message = format!(
+        "updates 4 bytes of global or shared memory at {LOCAL_WINDOW:#x}, which is a generic address of local memory"
+    );
     faults(&mut m, base, LOCAL_WINDOW, "atom.exch.b32 %r1, [%rd1], %r2;", kind, &message);
-    let message = format!("updates 8 bytes of global memory at {shared:#x}, which is a generic address of shared memory");
+    let message = format!(
+        "updates 8 bytes of global memory at {shared:#x}, which is a generic address of shared memory"
+    );
     faults(&mut m, base, shared, "red.add.v2.f32 [%rd1], {%f1, %f2};", kind, &message);
 }
 
@@ -187,6 +207,9 @@ fn lanes_that_the_guard_holds_back_touch_nothing() {
     let base = m.numbered(64).base;
     m.set("%rd1", |lane| u128::from(if lane == 5 { 3 } else { base }));
     m.set("%r1", |_| 0);
-    m.run_lanes(!(1 << 5), "ld.global.u32 %r2, [%rd1]; st.global.u32 [%rd1], %r1; red.global.add.u32 [%rd1], %r1;")
-        .expect("lane 5 does not run it");
+    m.run_lanes(
+        !(1 << 5),
+        "ld.global.u32 %r2, [%rd1]; st.global.u32 [%rd1], %r1; red.global.add.u32 [%rd1], %r1;",
+    )
+    .expect("lane 5 does not run it");
 }

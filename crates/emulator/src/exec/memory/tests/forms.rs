@@ -136,7 +136,9 @@ fn every_form_that_the_compiler_refuses_is_refused() {
     ] {
         match m.decode(&format!("{text};")) {
             Ok(_) => panic!("{text} was taken"),
-            Err(error) => assert!(matches!(error.kind, ErrorKind::Invalid | ErrorKind::Unsupported), "{error}"),
+            Err(error) => {
+                assert!(matches!(error.kind, ErrorKind::Invalid | ErrorKind::Unsupported), "{error}")
+            }
         }
     }
 }

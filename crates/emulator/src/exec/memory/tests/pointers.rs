@@ -25,16 +25,26 @@ fn cvta_goes_to_the_generic_address_and_back() {
     ] {
         m.set("%rd2", |_| 7);
         m.set("%rd3", |_| 7);
-        m.run_lanes(0xFFFF_FFF7, &format!("cvta.{space}.u64 %rd2, %rd1; cvta.to.{space}.u64 %rd3, %rd2;")).expect("no fault");
+        m.run_lanes(0xFFFF_FFF7, &format!("cvta.{space}.u64 %rd2, %rd1; cvta.to.{space}.u64 %rd3, %rd2;"))
+            .expect("no fault");
         for lane in 0..32 {
-            let expected = if lane == 3 { [7, 7] } else { [window + SHARED_BASE + lane as u64, SHARED_BASE + lane as u64] };
-            assert_eq!([m.get("%rd2", lane), m.get("%rd3", lane)], expected.map(u128::from), ".{space}, lane {lane}");
+            let expected = if lane == 3 {
+                [7, 7]
+            } else {
+                [window + SHARED_BASE + lane as u64, SHARED_BASE + lane as u64]
+            };
+            assert_eq!(
+                [m.get("%rd2", lane), m.get("%rd3", lane)],
+                expected.map(u128::from),
+                ".{space}, lane {lane}"
+            );
         }
     }
     m.run("cvta.shared.u64 %rd1, sm; cvta.local.u64 %rd2, lc+4; cvta.param.u64 %rd3, kp; cvta.global.u64 %rd4, gv; cvta.param.u64 %rd5, cp;")
         .expect("no fault");
     let found = ["%rd1", "%rd2", "%rd3", "%rd4", "%rd5"].map(|name| m.get(name, 31));
-    let expected = [SHARED_WINDOW + SHARED_BASE, LOCAL_WINDOW + 20, PARAM_WINDOW + 8, m.gv.base, LOCAL_WINDOW + 32];
+    let expected =
+        [SHARED_WINDOW + SHARED_BASE, LOCAL_WINDOW + 20, PARAM_WINDOW + 8, m.gv.base, LOCAL_WINDOW + 32];
     assert_eq!(found, expected.map(u128::from), "variables by name; a call's parameter is local");
 }
 
@@ -46,7 +56,10 @@ fn what_cvta_gives_leads_to_the_same_memory() {
     m.run("st.shared.u32 [sm+8], %r1; cvta.shared.u64 %rd1, sm; ld.u32 %r2, [%rd1+8];").expect("no fault");
     assert_eq!(m.get("%r2", 0), 36, "the last lane's");
     assert_eq!(m.get("%rd1", 0), u128::from(SHARED_WINDOW + (2 << 24) + SHARED_BASE), "it names its block");
-    m.run("cvta.to.shared.u64 %rd2, %rd1; ld.shared.u32 %r3, [%rd2+8]; ld.shared::cluster.u32 %r4, [%rd2+8];").expect("no fault");
+    m.run(
+        "cvta.to.shared.u64 %rd2, %rd1; ld.shared.u32 %r3, [%rd2+8]; ld.shared::cluster.u32 %r4, [%rd2+8];",
+    )
+    .expect("no fault");
     assert_eq!((m.get("%r3", 0), m.get("%r4", 0)), (36, 36));
 }
 
@@ -141,8 +154,13 @@ fn memory_of_other_blocks_is_read_written_and_updated() {
         assert_eq!(found, [lane as u128 * 10; 3], "lane {lane}");
         let at = SHARED_BASE as usize + 4 * lane;
         for rank in 0..4 {
-            let word = u32::from_le_bytes(m.cluster.blocks[rank].shared[at..at + 4].try_into().expect("4 bytes"));
-            assert_eq!(word, if rank == lane % 4 { lane as u32 * 10 + 2 } else { UNWRITTEN }, "block {rank}, lane {lane}");
+            let word =
+                u32::from_le_bytes(m.cluster.blocks[rank].shared[at..at + 4].try_into().expect("4 bytes"));
+            assert_eq!(
+                word,
+                if rank == lane % 4 { lane as u32 * 10 + 2 } else { UNWRITTEN },
+                "block {rank}, lane {lane}"
+            );
         }
     }
 }

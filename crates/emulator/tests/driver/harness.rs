@@ -70,7 +70,7 @@ impl Context {
     pub fn new() -> Context {
         let mut context = 0;
         ok!(cuInit(0));
-        ok!(cuCtxCreate_v4(&mut context, std::ptr::null_mut(), 0, 0));
+        ok!(cuCtxCreate_v4(&mut context, null_mut(), 0, 0));
         Context(context)
     }
 }

@@ -294,13 +294,12 @@ fn a_library_runs_in_every_context() {
     let context = Context::new();
     let (text, mut library, mut kernel, mut count, mut kernels) =
         (CString::new(PTX).unwrap(), 0, 0, 0, [0; 4]);
-    let none = null_mut;
     let code = text.as_ptr().cast();
     ok!(cuLibraryLoadData(
         &mut library,
         code,
-        none(),
-        none::<*mut c_void>().cast(),
+        null_mut(),
+        null_mut(),
         0,
         null_mut(),
         null_mut(),

@@ -6,5 +6,7 @@ pub mod device;
 pub mod exec;
 pub mod fault;
 pub mod memory;
+pub mod num;
 pub mod program;
 pub mod ptx;
+pub mod tensormap;

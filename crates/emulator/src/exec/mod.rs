@@ -4,7 +4,13 @@
 //! `execute` runs one instruction for the lanes in a mask and says how the warp goes on.
 
 mod cluster;
+mod compare;
+mod forms;
+pub mod grid;
 pub mod lanes;
+pub mod per_lane;
+mod run;
+pub mod sreg;
 mod warp;
 
 pub mod atomic;
@@ -20,6 +26,7 @@ pub mod matrix;
 pub mod mbarrier;
 pub mod memory;
 pub mod moves;
+pub mod print;
 pub mod shuffle;
 pub mod special;
 pub mod tensor;
@@ -104,6 +111,8 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         float::decode,
         special::decode,
         convert::decode,
+        // Before the families whose opcodes it shares: st.async, red.async, prefetch.tensormap, fence.proxy.tensormap.
+        bulk::decode,
         memory::decode,
         atomic::decode,
         shuffle::decode,
@@ -111,7 +120,6 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         matrix::decode,
         copy::decode,
         mbarrier::decode,
-        bulk::decode,
         tensor::decode,
     ];
     for family in families {
@@ -129,6 +137,10 @@ pub enum Flow {
     Next,
     /// The instruction has to be tried again later.
     Wait(Wait),
+    /// As [`Flow::Wait`], for what was waited for before.
+    Still,
+    /// The instruction has to run for these lanes by themselves, and then for the others.
+    Split(u32),
     /// With the next one, after others had their turn.
     Yield,
     /// These lanes go to this instruction, the others to the next.

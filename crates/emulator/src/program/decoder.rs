@@ -18,10 +18,6 @@ pub enum Symbol {
     Variable(Space, u64),
     /// A function's index in [`Program::functions`](super::Program).
     Function(u32),
-    /// The targets of a `.branchtargets`, by block.
-    Targets(Vec<String>),
-    /// A `.callprototype` or `.calltargets`.
-    Prototype,
 }
 
 /// A predicate operand.
@@ -60,6 +56,7 @@ pub struct Decoder<'a> {
     pub slots: u32,
     /// Masks given out so far.
     pub predicates: u32,
+    carry: Option<u32>,
     constants: HashMap<u32, Slot>,
     wide_constants: HashMap<u64, Slot>,
 }
@@ -75,6 +72,14 @@ impl<'a> Decoder<'a> {
         let first = self.slots;
         self.slots += count;
         first
+    }
+
+    /// The predicate that is the carry bit of `add.cc` and its like.
+    pub fn carry(&mut self) -> u32 {
+        *self.carry.get_or_insert_with(|| {
+            self.predicates += 1;
+            self.predicates - 1
+        })
     }
 
     /// The rows that hold constants, and their values.

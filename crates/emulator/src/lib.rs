@@ -3,6 +3,7 @@
 pub mod check;
 pub mod counters;
 pub mod device;
+pub mod driver;
 pub mod exec;
 pub mod fault;
 pub mod memory;

@@ -62,19 +62,9 @@ impl Checker {
         len: u32,
         access: Access,
     ) -> Result<(), Fault> {
-        if self.options.uninitialized
-            && let Place::Shared { block, offset } = place
-        {
-            let lane = self.flights.get(&flight.0).map(|flying| flying.who.lane);
-            let written = &mut self.blocks[block as usize].written;
-            if access.reads()
-                && let Some(first) = written.first_clear(offset, len)
-            {
-                return Err(report::unwritten_shared(lane.unwrap_or(0), block, offset, len, first));
-            }
-            if access.writes() {
-                written.mark(offset, len);
-            }
+        if self.options.uninitialized {
+            let lane = self.flights.get(&flight.0).map_or(0, |flying| flying.who.lane);
+            self.written(place, len, access, lane)?;
         }
         let Some(flying) = self.flights.get_mut(&flight.0) else { return Ok(()) };
         let proxy = if flying.kind == Asynchronous::Copy { 0 } else { ASYNC };
@@ -114,6 +104,34 @@ impl Checker {
         };
         let (kind, lane) = (flying.kind, flying.who.lane);
         result.map_err(|clash| self.clash_flight(kind, lane, place, len, access, clash))
+    }
+
+    /// Sees that what is read was written.
+    fn written(&mut self, place: Place, len: u32, access: Access, lane: u32) -> Result<(), Fault> {
+        match place {
+            Place::Shared { block, offset } => {
+                let written = &mut self.blocks[block as usize].written;
+                if access.reads()
+                    && let Some(first) = written.first_clear(offset, len)
+                {
+                    return Err(report::unwritten_shared(lane, block, offset, len, first));
+                }
+                if access.writes() {
+                    written.mark(offset, len);
+                }
+            }
+            Place::Global(allocation, offset) => {
+                if access.reads()
+                    && let Some(first) = allocation.first_unwritten(offset, len.into())
+                {
+                    return Err(report::unwritten_global(lane, allocation, offset, len, first));
+                }
+                if access.writes() {
+                    allocation.mark_written(offset, len.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The operation has completed. Its accesses happen before what acquires `object`, or, without one, before what

@@ -60,8 +60,6 @@ pub enum Access {
     Write,
     /// `atom`, `red`
     Atomic,
-    /// `ld.global.nc`: what nobody may write as long as the launch goes on.
-    Constant,
 }
 
 impl Access {
@@ -94,6 +92,8 @@ pub enum Scope {
 pub enum Order {
     /// A plain one.
     Weak,
+    /// `.nc`: of what nobody may write as long as the launch goes on.
+    Constant,
     /// `.relaxed`, `.volatile`.
     Relaxed(Scope),
     /// `.acquire`
@@ -246,6 +246,11 @@ impl Checker {
         }
     }
 
+    /// Whether reads of memory that nobody wrote are faults.
+    pub fn reads_written(&self) -> bool {
+        self.options.uninitialized
+    }
+
     /// A thread touches shared memory: `len` bytes from `offset` in the block of rank `block`. To be called before it does. Lanes that
     /// store to the same place by the same instruction are taken to store the same value: [`Checker::shared_warp`] asks.
     ///
@@ -334,7 +339,7 @@ impl Checker {
             let lane = clash.lanes.trailing_zeros();
             return Err(self.clash_shared(lane, block, offsets[lane as usize], len, access, clash));
         }
-        if order != Order::Weak || access == Access::Atomic {
+        if strong::strength(access, order) != 0 {
             for lane in lanes(active) {
                 self.strong_shared(warp, lane as u32, (block, offsets[lane]), access, order);
             }
@@ -393,6 +398,18 @@ impl Checker {
         pc: u32,
         differ: Option<&dyn Fn(usize, usize) -> bool>,
     ) -> Result<(), Fault> {
+        if self.options.uninitialized {
+            for (lane, offset) in lanes(active).map(|lane| (lane, offsets[lane])) {
+                if access.reads()
+                    && let Some(first) = allocation.first_unwritten(offset, len.into())
+                {
+                    return Err(report::unwritten_global(lane as u32, allocation, offset, len, first));
+                }
+            }
+            if access.writes() {
+                lanes(active).for_each(|lane| allocation.mark_written(offsets[lane], len.into()));
+            }
+        }
         if !self.options.races {
             return Ok(());
         }
@@ -409,7 +426,7 @@ impl Checker {
             let lane = clash.lanes.trailing_zeros();
             return Err(self.clash_global(lane, allocation, offsets[lane as usize], len, access, clash));
         }
-        if order != Order::Weak || access == Access::Atomic {
+        if strong::strength(access, order) != 0 {
             for lane in lanes(active) {
                 self.strong_global(warp, lane as u32, allocation, offsets[lane], access, order);
             }
@@ -494,14 +511,12 @@ impl Checker {
         differ: Option<&'a dyn Fn(usize, usize) -> bool>,
     ) -> Instruction<'a> {
         let time = self.lanes[warp as usize].now();
-        let flags = Stamp::with_strength(
-            match access {
-                Access::Read => 0,
-                Access::Write | Access::Atomic => WRITE,
-                Access::Constant => CONSTANT,
-            },
-            strong::strength(access, order),
-        );
+        let kind = match access {
+            Access::Read if order == Order::Constant => CONSTANT,
+            Access::Read => 0,
+            Access::Write | Access::Atomic => WRITE,
+        };
+        let flags = Stamp::with_strength(kind, strong::strength(access, order));
         let stamp = Stamp { time, lanes: 0, pc, cluster: self.cluster, actor: warp as u16, flags, shift: 0 };
         Instruction { stamp, warps: self.warps, active, offsets, len, differ }
     }

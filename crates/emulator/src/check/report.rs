@@ -144,6 +144,19 @@ pub(super) fn unwritten_shared(lane: u32, block: u32, offset: u32, len: u32, fir
     Fault::at(FaultKind::Uninitialized, lane, format!("a read {place}: nobody has written byte {first:#x}"))
 }
 
+/// A read of global memory that nobody wrote.
+#[cold]
+pub(super) fn unwritten_global(
+    lane: u32,
+    allocation: &Allocation,
+    offset: u64,
+    len: u32,
+    first: u64,
+) -> Fault {
+    let (place, first) = (in_global(allocation, offset, len), allocation.base + first);
+    Fault::at(FaultKind::Uninitialized, lane, format!("a read {place}: nobody has written byte {first:#x}"))
+}
+
 impl Asynchronous {
     fn name(self) -> &'static str {
         match self {
@@ -168,7 +181,6 @@ fn verb(access: Access) -> &'static str {
         Access::Read => "a read",
         Access::Write => "a write",
         Access::Atomic => "an atomic operation",
-        Access::Constant => "a non-coherent read",
     }
 }
 

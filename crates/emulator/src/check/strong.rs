@@ -11,12 +11,16 @@ const SCOPES: [Scope; LEVELS] = [Scope::Block, Scope::Cluster, Scope::Device];
 
 /// 0 for a weak access, then its scope from the narrowest. Atomics are never weak: their default is the device.
 pub(super) fn strength(access: Access, order: Order) -> u8 {
-    if order == Order::Weak && access != Access::Atomic { 0 } else { level(scope(order)) as u8 + 1 }
+    if matches!(order, Order::Weak | Order::Constant) && access != Access::Atomic {
+        0
+    } else {
+        level(scope(order)) as u8 + 1
+    }
 }
 
 fn scope(order: Order) -> Scope {
     match order {
-        Order::Weak => Scope::Device,
+        Order::Weak | Order::Constant => Scope::Device,
         Order::Relaxed(scope)
         | Order::Acquire(scope)
         | Order::Release(scope)

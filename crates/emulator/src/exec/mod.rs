@@ -8,6 +8,8 @@ mod compare;
 mod forms;
 pub mod grid;
 pub mod lanes;
+#[cfg(test)]
+pub(crate) mod one_warp;
 pub mod per_lane;
 mod run;
 pub mod sreg;
@@ -30,6 +32,9 @@ pub mod print;
 pub mod shuffle;
 pub mod special;
 pub mod tensor;
+
+#[cfg(test)]
+pub mod harness;
 
 pub use cluster::{Block, Cluster, Launch};
 pub use warp::{Fragment, Wait, Warp};

@@ -32,7 +32,14 @@ impl Allocation {
     pub(super) fn new(base: u64, len: u64) -> Option<Allocation> {
         let mapping = Mapping::new(len)?;
         let data = mapping.data();
-        Some(Allocation { base, len, shadow: Arc::default(), data, mapping: Some(mapping), written: Written::new(len, false) })
+        Some(Allocation {
+            base,
+            len,
+            shadow: Arc::default(),
+            data,
+            mapping: Some(mapping),
+            written: Written::new(len, false),
+        })
     }
 
     /// Memory of the host at its own address.
@@ -40,7 +47,14 @@ impl Allocation {
     /// # Safety
     /// It is valid for reads and writes as long as the allocation lives.
     pub(super) unsafe fn foreign(data: *mut u8, len: u64) -> Allocation {
-        Allocation { base: data as u64, len, shadow: Arc::default(), data, mapping: None, written: Written::new(len, true) }
+        Allocation {
+            base: data as u64,
+            len,
+            shadow: Arc::default(),
+            data,
+            mapping: None,
+            written: Written::new(len, true),
+        }
     }
 
     /// Whether it is memory of the host.

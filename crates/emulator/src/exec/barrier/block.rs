@@ -119,14 +119,17 @@ impl Barriers {
         Ok(phase)
     }
 
-    /// Takes note that lanes of a warp have exited: they hold up no barrier any more.
-    pub fn exited(&mut self, warp: u32, lanes: u32) {
+    /// Takes note that lanes of a warp have exited: they hold up no barrier any more. Returns the barriers at which this
+    /// completes a phase.
+    pub fn exited(&mut self, warp: u32, lanes: u32) -> u32 {
         self.live[warp as usize] &= !lanes;
-        for barrier in &mut self.ids {
+        let mut completed = 0;
+        for (id, barrier) in self.ids.iter_mut().enumerate() {
             if barrier.kind.is_some() {
-                barrier.settle(warp, &self.live);
+                completed |= u32::from(barrier.settle(warp, &self.live)) << id;
             }
         }
+        completed
     }
 
     /// Whether a phase has completed.
@@ -164,8 +167,8 @@ impl Barriers {
 }
 
 impl Barrier {
-    /// Counts a warp whose lanes have all arrived, and completes the phase where all have.
-    fn settle(&mut self, warp: u32, live: &[u32]) {
+    /// Counts a warp whose lanes have all arrived, and completes the phase where all have; whether it did.
+    fn settle(&mut self, warp: u32, live: &[u32]) -> bool {
         if let Some(at) = self.partial.iter().position(|(of, _)| *of == warp)
             && live[warp as usize] & !self.partial[at].1 == 0
         {
@@ -178,7 +181,7 @@ impl Barrier {
             None => (0..).zip(live).all(|(warp, live)| *live == 0 || self.whole >> warp & 1 == 1),
         };
         if !complete || self.arrived == 0 {
-            return;
+            return false;
         }
         let result = match self.kind {
             Some(Kind::Count) => Some(self.holds),
@@ -194,6 +197,7 @@ impl Barrier {
         self.whole = 0;
         self.holds = 0;
         self.came = 0;
+        true
     }
 }
 

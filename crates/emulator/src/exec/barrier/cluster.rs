@@ -24,11 +24,11 @@ impl ClusterBarrier {
         barrier
     }
 
-    /// Lets lanes of a warp arrive.
+    /// Lets lanes of a warp arrive; whether this completes the phase.
     ///
     /// # Errors
     /// Where one has arrived and not waited.
-    pub(super) fn arrive(&mut self, warp: u32, lanes: u32) -> Result<(), Fault> {
+    pub(super) fn arrive(&mut self, warp: u32, lanes: u32) -> Result<bool, Fault> {
         let at = warp as usize;
         let twice = self.pending[at] & lanes;
         if twice != 0 {
@@ -38,8 +38,7 @@ impl ClusterBarrier {
         self.pending[at] |= lanes;
         self.arrived[at] |= lanes;
         self.missing -= lanes.count_ones();
-        self.settle();
-        Ok(())
+        Ok(self.settle())
     }
 
     /// Whether the phase in which these lanes arrived has completed; they have then waited.
@@ -60,12 +59,12 @@ impl ClusterBarrier {
         Ok(passed)
     }
 
-    /// Takes note that lanes have exited.
-    pub fn exited(&mut self, warp: u32, lanes: u32) {
+    /// Takes note that lanes have exited; whether this completes the phase.
+    pub fn exited(&mut self, warp: u32, lanes: u32) -> bool {
         let at = warp as usize;
         self.missing -= (lanes & self.live[at] & !self.arrived[at]).count_ones();
         self.live[at] &= !lanes;
-        self.settle();
+        self.settle()
     }
 
     /// How many are missing, in words.
@@ -74,11 +73,13 @@ impl ClusterBarrier {
         format!("barrier.cluster ({} of {threads} threads have not arrived)", self.missing)
     }
 
-    fn settle(&mut self) {
-        if self.missing == 0 {
+    fn settle(&mut self) -> bool {
+        let complete = self.missing == 0;
+        if complete {
             self.arrived.fill(0);
             self.missing = self.count();
         }
+        complete
     }
 
     fn count(&self) -> u32 {

@@ -258,7 +258,9 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
             if *release {
                 cx.cluster.checker.release(warp, active, Object::Cluster);
             }
-            cx.cluster.barrier.arrive(warp, active)?;
+            if cx.cluster.barrier.arrive(warp, active)? {
+                cx.cluster.checker.phase(Object::Cluster);
+            }
             cx.cluster.counters.barriers += 1;
         }
         Op::ClusterWait => {
@@ -318,6 +320,9 @@ impl BlockOp {
                 cx.cluster.counters.barriers += 1;
                 let arrival = Arrival { kind: self.kind, count, warp: cx.warp.index, lanes: active, value };
                 let phase = barriers.arrive(id, arrival)?;
+                if barriers.passed(id, phase) {
+                    cx.cluster.checker.phase(object);
+                }
                 if self.kind == Kind::Arrive {
                     return Ok(Flow::Next);
                 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::reduce::Reduction;
 use super::registers::Registers;
 use super::tile::{Piece, Tile};
-use crate::check::{self, Object, Thread};
+use crate::check::{self, Access, Object, Thread};
 use crate::exec::lanes::lanes;
 use crate::exec::{Cluster, Context, Flow, Launch, Wait, mbarrier};
 use crate::fault::{Fault, FaultKind};
@@ -109,9 +109,15 @@ struct Member {
 
 /// A sequence of numbers that look random (SplitMix64).
 #[derive(Debug)]
-struct Random(u64);
+pub(in crate::exec) struct Random(u64);
 
 impl Random {
+    /// For the cluster of a launch whose first block this is; `WIKIGPT_EMU_SEED` changes it.
+    pub(in crate::exec) fn of(launch: &Launch, first: [u32; 3]) -> Random {
+        let [x, y, z] = first.map(u64::from);
+        Random([launch.number, x, y, z].into_iter().fold(seed(), |mixed, part| Random(mixed ^ part).next()))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -121,7 +127,7 @@ impl Random {
     }
 
     /// Turns until an operation is due: mostly a few; one in four stays until a wait needs it, or nearly so.
-    fn delay(&mut self) -> u64 {
+    pub(in crate::exec) fn delay(&mut self) -> u64 {
         let number = self.next();
         if number & 3 == 0 { 256 } else { 1 + (number >> 2) % 32 }
     }
@@ -140,12 +146,7 @@ impl Flights {
     pub(super) fn start(&mut self, launch: &Launch, cluster: [u32; 3], operation: Operation) {
         let number = self.started;
         self.started += 1;
-        let [x, y, z] = cluster.map(u64::from);
-        let random = self.random.get_or_insert_with(|| {
-            let place =
-                [launch.number, x, y, z].into_iter().fold(seed(), |mixed, part| Random(mixed ^ part).next());
-            Random(place)
-        });
+        let random = self.random.get_or_insert_with(|| Random::of(launch, cluster));
         self.due.insert((self.clock + random.delay(), number));
         if let Target::Global(..) = operation.to {
             let Operation { who, block, line, .. } = operation;
@@ -182,24 +183,27 @@ impl Flights {
 /// `cp.async.bulk.wait_group`
 pub(super) fn wait(cx: &mut Context, active: u32, pending: u32, reads_only: bool) -> Flow {
     let Cluster { flights, checker, .. } = &mut *cx.cluster;
-    let first = thread_of(cx.launch, cx.warp.block, cx.warp.index);
+    let warp = cx.warp.block * cx.launch.warps() + cx.warp.index;
     let before = |groups: &Groups| groups.committed.len().saturating_sub(pending as usize);
     for lane in lanes(active) {
-        let Some(groups) = flights.groups.get(&(first, lane as u32)) else { continue };
+        let Some(groups) = flights.groups.get(&(warp, lane as u32)) else { continue };
         let mut members = groups.committed.iter().take(before(groups)).flat_map(|group| &group.members);
         if let Some(member) = members.find(|member| !flights.done(member, reads_only)) {
+            if cx.token.is_some() {
+                return Flow::Still;
+            }
             let what = if reads_only { "the source to be read" } else { "the end" };
             let what = format!("{what} of the bulk store of PTX line {}", member.line);
             return Flow::Wait(Wait { what, token: 0 });
         }
     }
     for lane in lanes(active) {
-        let Some(groups) = flights.groups.get_mut(&(first, lane as u32)) else { continue };
+        let Some(groups) = flights.groups.get_mut(&(warp, lane as u32)) else { continue };
         let count = before(groups);
         for group in groups.committed.iter_mut().take(count).filter(|group| !(reads_only && group.read)) {
             group.read = true;
             for member in &group.members {
-                checker.wait(first, 1 << lane, member.flight, reads_only);
+                checker.wait(warp, 1 << lane, member.flight, reads_only);
             }
         }
         if !reads_only {
@@ -207,12 +211,6 @@ pub(super) fn wait(cx: &mut Context, active: u32, pending: u32, reads_only: bool
         }
     }
     Flow::Next
-}
-
-/// Index of a warp in its cluster.
-fn thread_of(launch: &Launch, block: u32, warp: u32) -> u32 {
-    let threads: u32 = launch.threads.iter().product();
-    block * threads.div_ceil(32) + warp
 }
 
 /// Lets time pass for the operations in flight: called by the scheduler between turns, and after the last warp of the
@@ -276,13 +274,11 @@ fn step(cluster: &mut Cluster, launch: &Launch, number: u64) -> Result<(), Fault
 
 /// A fault with the operation it came from, because the instruction that runs has nothing to do with it.
 fn told(fault: Fault, operation: &Operation, launch: &Launch) -> Fault {
-    let [x, y, _] = launch.threads;
-    let index = operation.who.warp - thread_of(launch, operation.block, 0);
-    let index = index * 32 + operation.who.lane;
-    let thread = format!("({},{},{})", index % x, index / x % y, index / (x * y));
+    let warp = operation.who.warp - operation.block * launch.warps();
+    let [x, y, z] = launch.thread(warp, operation.who.lane);
     let Operation { what, line, block, .. } = operation;
     let message = format!(
-        "{}, when the {what} of PTX line {line} completed, issued by thread {thread} of block {block} of the cluster",
+        "{}, when the {what} of PTX line {line} completed, issued by thread ({x},{y},{z}) of block {block} of the cluster",
         fault.message
     );
     Fault { message, ..fault }
@@ -296,7 +292,7 @@ fn read(cluster: &mut Cluster, operation: &Operation) -> Vec<u8> {
                 allocation.iter().flat_map(|found| pieces.iter().map(move |p| (found, p)))
             {
                 allocation.read(piece.at, &mut data[piece.start as usize..][..piece.len as usize]);
-                cluster.counters.bulk_load_bytes += u64::from(piece.len);
+                cluster.counters.bulk(Access::Read, allocation.base + piece.at, piece.len.into());
             }
         }
         Source::Shared(block, offset) => {
@@ -318,7 +314,8 @@ fn write(cluster: &mut Cluster, operation: &Operation, data: &[u8]) {
                 allocation.iter().flat_map(|found| pieces.iter().map(move |p| (found, p)))
             {
                 let bytes = &data[piece.start as usize..][..piece.len as usize];
-                cluster.counters.bulk_store_bytes += u64::from(piece.len);
+                let access = if operation.reduction.is_some() { Access::Atomic } else { Access::Write };
+                cluster.counters.bulk(access, allocation.base + piece.at, piece.len.into());
                 let Some((reduction, ty)) = operation.reduction else {
                     allocation.write(piece.at, bytes);
                     continue;
@@ -360,7 +357,7 @@ fn number(bytes: &[u8]) -> u64 {
 ///
 /// # Errors
 /// Where an operation still reads or writes it, or the threads have not waited for the reads of their stores, whether or
-/// not these happened to be done.
+/// not these happened to be done; where the bytes that an mbarrier was told of do not add up.
 pub fn at_exit(cluster: &mut Cluster, block: u32) -> Result<(), Fault> {
     let flights = &mut cluster.flights;
     let fault = |message: String| Err(Fault::new(FaultKind::Async, message));
@@ -397,5 +394,8 @@ pub fn at_exit(cluster: &mut Cluster, block: u32) -> Result<(), Fault> {
         }
     }
     flights.groups.retain(|_, groups| groups.block != block);
-    Ok(())
+    match cluster.blocks[block as usize].mbarriers.unfinished() {
+        Some(message) => Err(Fault::new(FaultKind::Barrier, format!("a block ends, and {message}"))),
+        None => Ok(()),
+    }
 }

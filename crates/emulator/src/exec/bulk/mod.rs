@@ -19,7 +19,7 @@ mod tile;
 #[cfg(test)]
 mod tests;
 
-use super::lanes::{LANES, lanes};
+use super::lanes::lanes;
 use super::{Context, Decoded, Flow, Op as AnyOp};
 use crate::check::Thread;
 use crate::fault::Fault;
@@ -27,6 +27,7 @@ use crate::program::{Class, Decoder, Meet};
 use crate::ptx::Result;
 use crate::ptx::ast::Instruction;
 
+pub(in crate::exec) use flights::Random;
 pub use flights::{Flights, POISON, advance, at_exit};
 
 use syntax::Kind;
@@ -97,7 +98,5 @@ fn each(
 
 /// A lane of the warp that runs, by the warp's index in the cluster.
 fn thread(cx: &Context, lane: usize) -> Thread {
-    let threads: u32 = cx.launch.threads.iter().product();
-    let warps = threads.div_ceil(LANES as u32);
-    Thread { warp: cx.warp.block * warps + cx.warp.index, lane: lane as u32 }
+    Thread { warp: cx.warp.block * cx.launch.warps() + cx.warp.index, lane: lane as u32 }
 }

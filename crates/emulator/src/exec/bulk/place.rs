@@ -59,7 +59,7 @@ pub(super) fn running(cx: &Context, rank: u32) -> Result<(), Fault> {
 
 /// Refuses what lies outside a block's shared memory.
 pub(super) fn bounds(cx: &Context, spot: Spot, len: u64, what: &str) -> Result<(), Fault> {
-    let first = u64::from(if cx.launch.device.at_least(9, 0) { cx.launch.device.reserved_shared } else { 0 });
+    let first = u64::from(cx.launch.device.shared_base());
     let end = cx.cluster.blocks[spot.block as usize].shared.len() as u64;
     let start = u64::from(spot.offset);
     if start >= first && start + len <= end {
@@ -93,24 +93,13 @@ pub(super) fn global(
         let message = format!("{what} 0x{address:x} is no global memory");
         return Err(Fault::new(FaultKind::AddressSpace, message));
     }
-    match cx.launch.memory.find(address, len) {
-        Ok(allocation) => {
-            let offset = address - allocation.base;
-            Ok((allocation, offset))
-        }
-        Err(Nowhere::Freed { base, len: freed }) => Err(Fault::new(
-            FaultKind::UseAfterFree,
-            format!(
-                "{what}, {len} bytes at 0x{address:x}, lies in the {freed} bytes at 0x{base:x} that were freed"
-            ),
-        )),
-        Err(Nowhere::Outside { before }) => {
-            let near = match before {
-                Some((base, size)) => format!("the {size} bytes at 0x{base:x} end at 0x{:x}", base + size),
-                None => "there is no allocation below it".to_owned(),
-            };
-            let message = format!("{what}, {len} bytes at 0x{address:x}, lies in no allocation ({near})");
-            Err(Fault::new(FaultKind::Address, message))
-        }
-    }
+    let allocation = cx.launch.memory.find(address, len).map_err(|nowhere| {
+        let kind = match nowhere {
+            Nowhere::Freed { .. } => FaultKind::UseAfterFree,
+            Nowhere::Outside { .. } => FaultKind::Address,
+        };
+        Fault::new(kind, format!("{what}, {len} bytes at {address:#x}{}", nowhere.describe(address, len)))
+    })?;
+    let offset = address - allocation.base;
+    Ok((allocation, offset))
 }

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use super::Op;
 use super::form::{Orders, Place, Room, acquires, agree, hints, order, policy, releases};
 use super::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use super::{Op, thread};
 use crate::check::{Access, Order};
 use crate::exec::lanes::{Row, lanes};
-use crate::exec::{Context, Decoded};
-use crate::fault::Fault;
+use crate::exec::{Context, Decoded, Warp};
+use crate::fault::{Fault, FaultKind};
 use crate::memory::Allocation;
 use crate::program::{Class, Decoder, Modifiers, Slot};
 use crate::ptx::ast::{Instruction, Operand};
@@ -60,12 +60,15 @@ const STORE_OPERATORS: [&str; 4] = ["wb", "cg", "cs", "wt"];
 pub fn decode_load<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<Decoded> {
     let mut modifiers = Modifiers::new(inst);
     let room = Room::take(&mut modifiers);
-    let order = order(&mut modifiers, Orders::Load)?;
+    let mut order = order(&mut modifiers, Orders::Load)?;
     if inst.opcode == "ldu" && !(order == Order::Weak && matches!(room, Room::Generic | Room::Global)) {
         return Err(modifiers.invalid("it loads from global memory, without order"));
     }
-    if modifiers.take("nc") && !(order == Order::Weak && room == Room::Global) {
-        return Err(modifiers.invalid(".nc goes with .global alone"));
+    if modifiers.take("nc") {
+        if !(order == Order::Weak && room == Room::Global) {
+            return Err(modifiers.invalid(".nc goes with .global alone"));
+        }
+        order = Order::Constant;
     }
     let (transfer, ty, count) = decode(inst, decoder, modifiers, room, order, 1, &LOAD_OPERATORS)?;
     let mut elements = Vec::new();
@@ -81,7 +84,7 @@ pub fn decode_load<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Res
         if transfer.pair {
             elements.extend([Target { slot, bits: 64 }, Target { slot: slot + 2, bits: 64 }]);
         } else {
-            elements.push(Target { slot, bits: register.bits().max(16) });
+            elements.push(Target { slot, bits: register.bits() });
         }
     }
     let class = class(transfer.place.room);
@@ -341,6 +344,9 @@ pub fn load(op: &Load, cx: &mut Context, active: u32) -> Result<(), Fault> {
         request.aligned(reach.local, &reach.at, " of local memory")?;
         request.within(reach.local, &reach.at, size as u64, " of local memory", "thread")?;
         cx.cluster.counters.local_load_bytes += u64::from(reach.local.count_ones() * request.bytes);
+        if cx.cluster.checker.reads_written() {
+            local_written(op, cx.warp, &reach, size)?;
+        }
         let (local, at) = (&cx.warp.local, &reach.at);
         gather_all(op, &mut cx.warp.rows, reach.local, |lane, before, bytes| {
             from_bytes(local, lane * size + at[lane] as usize + before as usize, bytes)
@@ -360,6 +366,20 @@ pub fn load(op: &Load, cx: &mut Context, active: u32) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether of each element some byte was written: all of them need not be, as structures have gaps.
+fn local_written(op: &Load, warp: &Warp, reach: &Reach, size: usize) -> Result<(), Fault> {
+    let Transfer { request, bytes, .. } = op.transfer;
+    for lane in lanes(reach.local) {
+        let at = lane * size + reach.at[lane] as usize;
+        let written = &warp.local_written[at..at + request.bytes as usize];
+        if !written.chunks(bytes as usize).all(|element| element.contains(&true)) {
+            let (kind, at) = (FaultKind::Uninitialized, reach.at[lane]);
+            return Err(request.fault(kind, lane, " of local memory", at, ", which the thread never wrote"));
+        }
+    }
+    Ok(())
+}
+
 fn load_global(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
     let Transfer { request, place, order, .. } = op.transfer;
     let at = &reach.at;
@@ -372,7 +392,7 @@ fn load_global(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> 
     while left != 0 {
         let (allocation, here) = cx.warp.lookups.find(cx.launch.memory, cx.pc, request, left, at)?;
         let base = allocation.base;
-        if op.transfer.pair && order != Order::Weak {
+        if op.transfer.pair && !matches!(order, Order::Weak | Order::Constant) {
             for lane in lanes(here) {
                 let value = allocation.update_wide(at[lane] - base, |old| old);
                 op.elements[0].set(&mut cx.warp.rows, lane, value as u64);
@@ -385,7 +405,7 @@ fn load_global(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> 
         }
         // After the load: what another cluster released before this value was there is known by now.
         if !constant {
-            note(cx, &allocation, reach, here, &op.transfer, Access::Read)?;
+            note(cx, &allocation, reach, here, &op.transfer, &[])?;
         }
         cx.warp.lookups.back(cx.pc, allocation);
         left &= !here;
@@ -394,7 +414,7 @@ fn load_global(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> 
 }
 
 fn load_shared(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
-    shared(cx, reach, &op.transfer, Access::Read)?;
+    shared(cx, reach, &op.transfer, &[])?;
     let mut left = reach.shared;
     while left != 0 {
         let (rank, here) = same_block(reach, left);
@@ -423,7 +443,7 @@ pub fn store(op: &Store, cx: &mut Context, active: u32) -> Result<(), Fault> {
         store_global(op, cx, &reach)?;
     }
     if reach.shared != 0 {
-        shared(cx, &reach, &op.transfer, Access::Write)?;
+        shared(cx, &reach, &op.transfer, &op.elements)?;
         let (blocks, rows) = (&mut cx.cluster.blocks, &cx.warp.rows);
         scatter_all(op, rows, reach.shared, |lane, before, bytes, value| {
             let (rank, offset) = (reach.at[lane] >> RANK_SHIFT, reach.at[lane] & OFFSET);
@@ -457,7 +477,7 @@ fn store_global(op: &Store, cx: &mut Context, reach: &Reach) -> Result<(), Fault
     while left != 0 {
         let (allocation, here) = cx.warp.lookups.find(cx.launch.memory, cx.pc, request, left, at)?;
         // Before the store: who sees the value is to know what was released with it.
-        note(cx, &allocation, reach, here, &op.transfer, Access::Write)?;
+        note(cx, &allocation, reach, here, &op.transfer, &op.elements)?;
         let base = allocation.base;
         if op.transfer.pair && order != Order::Weak {
             for lane in lanes(here) {
@@ -475,35 +495,52 @@ fn store_global(op: &Store, cx: &mut Context, reach: &Reach) -> Result<(), Fault
     Ok(())
 }
 
-/// Tells the checker what lanes do to an allocation.
+/// Tells the checker what lanes do to an allocation: a store of these elements, or a load where there are none.
 fn note(
     cx: &mut Context,
     allocation: &Allocation,
     reach: &Reach,
     here: u32,
     transfer: &Transfer,
-    access: Access,
+    stored: &[Slot],
 ) -> Result<(), Fault> {
-    for lane in lanes(here) {
-        let (who, offset) = (thread(cx, lane), reach.at[lane] - allocation.base);
-        let (bytes, order) = (transfer.request.bytes, transfer.order);
-        cx.cluster.checker.global(who, allocation, offset, bytes, access, order, cx.pc)?;
+    let warp = cx.warp.number(cx.launch);
+    let offsets = reach.at.map(|at| at.wrapping_sub(allocation.base));
+    let (bytes, order, access) = (transfer.request.bytes, transfer.order, access(stored));
+    let differ = |a, b| differ(cx.warp, transfer.bytes, stored, a, b);
+    cx.cluster.checker.global_warp(warp, here, allocation, &offsets, bytes, access, order, cx.pc, &differ)
+}
+
+/// Checks and counts an access to shared memory: a store of these elements, or a load where there are none.
+fn shared(cx: &mut Context, reach: &Reach, transfer: &Transfer, stored: &[Slot]) -> Result<(), Fault> {
+    let (request, at, access) = (transfer.request, &reach.at, access(stored));
+    request.aligned(reach.shared, at, " of shared memory")?;
+    request.in_shared(cx.cluster, cx.launch, cx.warp.block, reach.shared, at)?;
+    cx.cluster.counters.shared(access, at, reach.shared, request.bytes);
+    let warp = cx.warp.number(cx.launch);
+    let offsets = at.map(|at| (at & OFFSET) as u32);
+    let differ = |a, b| differ(cx.warp, transfer.bytes, stored, a, b);
+    let mut left = reach.shared;
+    while left != 0 {
+        let (rank, here) = same_block(reach, left);
+        let (rank, bytes, order) = (rank as u32, request.bytes, transfer.order);
+        cx.cluster.checker.shared_warp(warp, here, rank, &offsets, bytes, access, order, cx.pc, &differ)?;
+        left &= !here;
     }
     Ok(())
 }
 
-/// Checks and counts an access to shared memory.
-fn shared(cx: &mut Context, reach: &Reach, transfer: &Transfer, access: Access) -> Result<(), Fault> {
-    let (request, at) = (transfer.request, &reach.at);
-    request.aligned(reach.shared, at, " of shared memory")?;
-    request.in_shared(cx.cluster, cx.launch, cx.warp.block, reach.shared, at)?;
-    cx.cluster.counters.shared(access, at, reach.shared, request.bytes);
-    for lane in lanes(reach.shared) {
-        let (rank, offset) = ((at[lane] >> RANK_SHIFT) as u32, (at[lane] & OFFSET) as u32);
-        let who = thread(cx, lane);
-        cx.cluster.checker.shared(who, rank, offset, request.bytes, access, transfer.order, cx.pc)?;
-    }
-    Ok(())
+fn access(stored: &[Slot]) -> Access {
+    if stored.is_empty() { Access::Read } else { Access::Write }
+}
+
+/// Whether two lanes store different values, in elements of so many bytes.
+fn differ(warp: &Warp, bytes: u32, stored: &[Slot], a: usize, b: usize) -> bool {
+    let mask = u32::MAX >> (32 - 8 * bytes.min(4));
+    stored.iter().any(|slot| {
+        let row = warp.row(*slot);
+        (row[a] ^ row[b]) & mask != 0 || bytes == 8 && warp.row(slot + 1)[a] != warp.row(slot + 1)[b]
+    })
 }
 
 /// The block of the first lane's shared address, and the lanes whose addresses are in it too.

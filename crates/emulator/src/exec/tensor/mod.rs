@@ -18,7 +18,7 @@ mod wgmma;
 pub use wgmma::Groups;
 
 use super::lanes::ALL;
-use super::{Context, Decoded, Flow};
+use super::{Context, Decoded, Flow, Op as AnyOp, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::{Decoder, Slot};
 use crate::ptx::ast::{Instruction, Operand};
@@ -59,6 +59,22 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
     match op {
         Op::Mma(op) => mma::execute(op, cx),
         Op::Wgmma(op) => wgmma::execute(op, cx),
+    }
+}
+
+/// Sees that an instruction leaves alone the registers of products in flight; those of wgmma itself see to it themselves.
+///
+/// # Errors
+/// Where it names one.
+#[cold]
+pub fn untouched(op: &AnyOp, warp: &Warp, registers: &[Slot]) -> Result<(), Fault> {
+    match op {
+        AnyOp::Tensor(Op::Wgmma(_)) => Ok(()),
+        _ if warp.products.in_flight(registers).is_none() => Ok(()),
+        _ => Err(Fault::new(
+            FaultKind::Async,
+            "it names a register of D of a wgmma in flight: wgmma.wait_group has to come before",
+        )),
     }
 }
 

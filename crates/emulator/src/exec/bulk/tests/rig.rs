@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::{Flights, advance, at_exit};
-use crate::check::{Checker, Options};
+use super::super::{advance, at_exit};
+use crate::check::Options;
 use crate::device::Device;
 use crate::exec::lanes::ALL;
-use crate::exec::{self, Block, Cluster, Context, Decoded, Flow, Launch, Warp, decode};
+use crate::exec::{self, Cluster, Context, Decoded, Flow, Launch, decode};
 use crate::fault::Fault;
 use crate::memory::{Allocation, Memory};
 use crate::program::{Class, Decoder, Guard, Inst, Meet, Program, Symbol};
-use crate::ptx::ast::{Instruction, Limits, Operand, Space};
+use crate::ptx::ast::{Instruction, Operand, Space};
 use crate::ptx::{self, Type};
 
 /// Bytes of shared memory of each block.
@@ -72,26 +72,19 @@ impl Rig {
         names.insert("table", Symbol::Variable(Space::Global, 0x7300_0000_0000));
         names.insert("parameter", Symbol::Variable(Space::Param, 0));
         decoder.scopes.push(names);
-        let limits = Limits::default();
-        let program = program(limits, decoder.slots);
+        let program = Program {
+            name: "test".to_owned(),
+            slots: decoder.slots,
+            shared_bytes: SHARED as u32 - 1024,
+            ..Program::default()
+        };
+        let memory = Memory::default();
         let options = Options { races: false, uninitialized: false };
-        let block = |rank| Block {
-            index: [rank, 0, 0],
-            shared: vec![0; SHARED],
-            barriers: Default::default(),
-            mbarriers: Default::default(),
-        };
-        let cluster = Cluster {
-            blocks: (0..blocks).map(block).collect(),
-            warps: (0..blocks * warps).map(|i| Some(Warp::new(&program, i / warps, i % warps, 32))).collect(),
-            barrier: Default::default(),
-            flights: Flights::default(),
-            checker: Checker::new(options, 1, 0, blocks, blocks * warps, SHARED as u32),
-            counters: Default::default(),
-            stalled: false,
-        };
+        let launch = launch(&program, &[], &memory, blocks, 32 * warps);
+        let mut cluster = Cluster::new(&launch, 0, options);
+        cluster.blocks.iter_mut().for_each(|block| block.shared.fill(0));
         let threads = 32 * warps;
-        Rig { memory: Memory::default(), cluster, params: Vec::new(), program, threads, decoder, line: 0 }
+        Rig { memory, cluster, params: Vec::new(), program, threads, decoder, line: 0 }
     }
 
     /// Sets a register in all lanes of all warps.
@@ -143,7 +136,8 @@ impl Rig {
         for (slot, value) in self.decoder.constants() {
             running.rows[slot as usize] = [value; 32];
         }
-        let launch = launch(&self.program, &self.params, &self.memory, self.threads);
+        let launch =
+            launch(&self.program, &self.params, &self.memory, self.cluster.blocks.len() as u32, self.threads);
         let mut context = Context {
             launch: &launch,
             cluster: &mut self.cluster,
@@ -175,7 +169,8 @@ impl Rig {
 
     /// One turn of the scheduler.
     pub fn try_advance(&mut self, force: bool) -> Result<bool, Fault> {
-        let launch = launch(&self.program, &self.params, &self.memory, self.threads);
+        let launch =
+            launch(&self.program, &self.params, &self.memory, self.cluster.blocks.len() as u32, self.threads);
         advance(&mut self.cluster, &launch, force)
     }
 
@@ -247,30 +242,19 @@ pub fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| ((i * 31 + i / 251) % 251) as u8).collect()
 }
 
-fn program(limits: Limits, slots: u32) -> Program {
-    Program {
-        name: "test".to_owned(),
-        code: Vec::new(),
-        slots,
-        predicates: 0,
-        constants: Vec::new(),
-        local_bytes: 0,
-        shared_bytes: 0,
-        dynamic_align: 16,
-        params: Vec::new(),
-        param_bytes: 0,
-        limits,
-        functions: Vec::new(),
-    }
-}
-
-fn launch<'a>(program: &'a Program, params: &'a [u8], memory: &'a Memory, threads: u32) -> Launch<'a> {
+fn launch<'a>(
+    program: &'a Program,
+    params: &'a [u8],
+    memory: &'a Memory,
+    blocks: u32,
+    threads: u32,
+) -> Launch<'a> {
     Launch {
         program,
         params,
-        grid: [1; 3],
+        grid: [blocks, 1, 1],
         threads: [threads, 1, 1],
-        cluster: [1; 3],
+        cluster: [blocks, 1, 1],
         dynamic_shared: 0,
         memory,
         device: Device::of("sm_90a").expect("known"),

@@ -99,4 +99,9 @@ impl Device {
     pub fn at_least(&self, major: u32, minor: u32) -> bool {
         self.capability >= (major, minor)
     }
+
+    /// The first address of shared memory that belongs to the program.
+    pub fn shared_base(&self) -> u32 {
+        if self.at_least(9, 0) { self.reserved_shared } else { 0 }
+    }
 }

@@ -42,17 +42,32 @@ pub struct Fault {
     pub message: String,
     /// The lane, where one is at fault.
     pub lane: Option<u32>,
+    /// What else is to be known, a line each.
+    pub notes: Vec<String>,
+    /// The access that it does not go with, where there are two to blame.
+    pub other: Option<Other>,
+}
+
+/// The other access of two that have no order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// Number of its cluster in the launch.
+    pub cluster: u64,
+    /// Index of its warp in that cluster, and its lane, where a thread did it and not what goes on by itself.
+    pub thread: Option<(u32, u32)>,
+    /// Index of its instruction.
+    pub pc: u32,
 }
 
 impl Fault {
     /// A fault of no lane in particular.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), lane: None }
+        Fault { kind, message: message.into(), lane: None, notes: Vec::new(), other: None }
     }
 
     /// A fault of one lane.
     pub fn at(kind: FaultKind, lane: u32, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), lane: Some(lane) }
+        Fault { kind, message: message.into(), lane: Some(lane), notes: Vec::new(), other: None }
     }
 }
 
@@ -80,20 +95,28 @@ pub struct Report {
     pub fault: Fault,
     /// Where.
     pub place: Place,
+    /// Where the other access was made, of two that do not go together.
+    pub other: Option<Place>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { kernel, block: [bx, by, bz], thread: [tx, ty, tz], ptx_line, ptx, source } = &self.place;
-        write!(
-            f,
-            "{} in kernel {kernel}, block ({bx},{by},{bz}), thread ({tx},{ty},{tz})",
-            self.fault.message
-        )?;
+        let Place { kernel, block: [bx, by, bz], thread: [tx, ty, tz], ptx_line, ptx, source } = self;
+        write!(f, "in kernel {kernel}, block ({bx},{by},{bz}), thread ({tx},{ty},{tz})")?;
         write!(f, ", PTX line {ptx_line}: {}", ptx.trim())?;
         match source {
             Some(source) => write!(f, " [{source}]"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.fault.message, self.place)?;
+        if let Some(other) = &self.other {
+            write!(f, "\n  the earlier one: {other}")?;
+        }
+        self.fault.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
 }

@@ -6,10 +6,13 @@
 mod cluster;
 mod compare;
 mod forms;
+pub mod grid;
 pub mod lanes;
 #[cfg(test)]
 pub(crate) mod one_warp;
 pub mod per_lane;
+mod run;
+pub mod sreg;
 mod warp;
 
 pub mod atomic;
@@ -25,9 +28,13 @@ pub mod matrix;
 pub mod mbarrier;
 pub mod memory;
 pub mod moves;
+pub mod print;
 pub mod shuffle;
 pub mod special;
 pub mod tensor;
+
+#[cfg(test)]
+pub mod harness;
 
 pub use cluster::{Block, Cluster, Launch};
 pub use warp::{Fragment, Wait, Warp};
@@ -109,6 +116,8 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         float::decode,
         special::decode,
         convert::decode,
+        // Before the families whose opcodes it shares: st.async, red.async, prefetch.tensormap, fence.proxy.tensormap.
+        bulk::decode,
         memory::decode,
         atomic::decode,
         shuffle::decode,
@@ -116,7 +125,6 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         matrix::decode,
         copy::decode,
         mbarrier::decode,
-        bulk::decode,
         tensor::decode,
     ];
     for family in families {
@@ -134,6 +142,10 @@ pub enum Flow {
     Next,
     /// The instruction has to be tried again later.
     Wait(Wait),
+    /// As [`Flow::Wait`], for what was waited for before.
+    Still,
+    /// The instruction has to run for these lanes by themselves, and then for the others.
+    Split(u32),
     /// With the next one, after others had their turn.
     Yield,
     /// These lanes go to this instruction, the others to the next.

@@ -1,5 +1,6 @@
 //! A warp: its registers, and where its lanes are.
 
+use super::Launch;
 use super::lanes::{ALL, Row, WideRow, blend};
 use crate::program::{Address, Guard, Predicate, Program, Slot};
 
@@ -13,16 +14,32 @@ pub struct Wait {
 }
 
 /// Lanes that are at the same instruction with the same calls behind them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fragment {
-    /// Index of the next instruction.
+    /// Index of the next instruction; while the fragment runs, of the one it started at.
     pub pc: u32,
     /// Its lanes.
     pub mask: u32,
     /// Where to return to, innermost call last.
     pub calls: Vec<u32>,
-    /// Set while it waits.
+    /// Set while its instruction has begun and cannot end.
     pub wait: Option<Wait>,
+    /// Lanes that must join it before its instruction begins; 0 where none are missing.
+    pub meeting: u32,
+    /// Whether its instruction could not end in this turn.
+    pub(super) tried: bool,
+    /// Whether it gives way to the other fragments of its warp.
+    pub(super) resting: bool,
+    /// How often it went round the loop at `spins_at` in vain.
+    pub(super) spins: u32,
+    pub(super) spins_at: u32,
+}
+
+impl Fragment {
+    /// Lanes at an instruction.
+    pub fn new(pc: u32, mask: u32, calls: Vec<u32>) -> Fragment {
+        Fragment { pc, mask, calls, ..Fragment::default() }
+    }
 }
 
 /// 32 threads.
@@ -44,8 +61,12 @@ pub struct Warp {
     pub live: u32,
     /// Where they are.
     pub fragments: Vec<Fragment>,
+    /// Which of them runs.
+    pub current: usize,
     /// Asynchronous copies of its lanes.
     pub copies: super::copy::Groups,
+    /// Where its loads and stores found their memory.
+    pub lookups: super::memory::Lookups,
     /// Matrix products in flight.
     pub products: super::tensor::Groups,
 }
@@ -57,6 +78,9 @@ impl Warp {
         for (slot, value) in &program.constants {
             rows[*slot as usize] = [*value; 32];
         }
+        for slot in &program.ranked {
+            rows[*slot as usize] = rows[*slot as usize].map(|address| address.wrapping_add(block << 24));
+        }
         let live = if threads >= 32 { ALL } else { (1 << threads) - 1 };
         let local = program.local_bytes as usize * 32;
         Warp {
@@ -67,10 +91,22 @@ impl Warp {
             local: vec![0; local],
             local_written: vec![false; local],
             live,
-            fragments: vec![Fragment { pc: 0, mask: live, calls: Vec::new(), wait: None }],
+            fragments: vec![Fragment::new(0, live, Vec::new())],
+            current: 0,
             copies: Default::default(),
+            lookups: Default::default(),
             products: Default::default(),
         }
+    }
+
+    /// Its index in the cluster, by which the checker knows it.
+    pub fn number(&self, launch: &Launch) -> u32 {
+        self.block * launch.warps() + self.index
+    }
+
+    /// The fragment that runs.
+    pub fn running(&self) -> &Fragment {
+        &self.fragments[self.current]
     }
 
     /// A row.

@@ -1,11 +1,20 @@
-//! Global memory: allocations of their own, at addresses that no host pointer has.
+//! Global memory: allocations of their own, at addresses that no host pointer has, and registered memory of the host, at its own.
 //!
 //! Memory is bytes that many blocks touch at once, so every access is atomic for its size (relaxed, which costs nothing on
 //! x86-64 and AArch64): a race in a kernel is a report, never undefined behaviour here.
 
+mod allocation;
+mod mapping;
+mod nowhere;
+mod written;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+
+pub use allocation::Allocation;
+pub use nowhere::Nowhere;
+pub(crate) use nowhere::beside;
 
 /// Base of the window of shared memory in the generic address space; a block's rank in its cluster stands in bits 24 and up.
 pub const SHARED_WINDOW: u64 = 0x7000_0000_0000;
@@ -18,181 +27,12 @@ pub const GLOBAL_BASE: u64 = 0x7300_0000_0000;
 /// Bytes of a window.
 pub const WINDOW: u64 = 1 << 32;
 
-/// A piece of global memory.
-#[derive(Debug)]
-pub struct Allocation {
-    /// Its address on the device.
-    pub base: u64,
-    /// Its bytes.
-    pub len: u64,
-    data: *mut u8,
-}
-
-// SAFETY: `data` is memory that lives as long as the allocation and is touched by atomic operations alone.
-unsafe impl Send for Allocation {}
-// SAFETY: as above.
-unsafe impl Sync for Allocation {}
-
-impl Allocation {
-    fn new(base: u64, len: u64) -> Option<Allocation> {
-        let bytes = usize::try_from(len.max(1)).ok()?;
-        // SAFETY: an anonymous mapping of its own; the result is checked.
-        let data = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        (data != libc::MAP_FAILED).then_some(Allocation { base, len, data: data.cast() })
-    }
-
-    /// Loads 1, 2, 4 or 8 bytes from `offset`, a multiple of their number.
-    ///
-    /// # Panics
-    /// Where the allocation does not hold them, or `bytes` is another number.
-    #[inline]
-    pub fn load(&self, offset: u64, bytes: u32) -> u64 {
-        let at = self.at(offset, bytes);
-        // SAFETY: `at` gave an aligned pointer to that many bytes of the mapping, which only atomics touch.
-        unsafe {
-            match bytes {
-                1 => u64::from((*at.cast::<AtomicU8>()).load(Ordering::Relaxed)),
-                2 => u64::from((*at.cast::<AtomicU16>()).load(Ordering::Relaxed)),
-                4 => u64::from((*at.cast::<AtomicU32>()).load(Ordering::Relaxed)),
-                _ => (*at.cast::<AtomicU64>()).load(Ordering::Relaxed),
-            }
-        }
-    }
-
-    /// Stores the low 1, 2, 4 or 8 bytes of `value` to `offset`, a multiple of their number.
-    ///
-    /// # Panics
-    /// As [`Allocation::load`].
-    #[inline]
-    pub fn store(&self, offset: u64, bytes: u32, value: u64) {
-        let at = self.at(offset, bytes);
-        // SAFETY: as in `load`.
-        unsafe {
-            match bytes {
-                1 => (*at.cast::<AtomicU8>()).store(value as u8, Ordering::Relaxed),
-                2 => (*at.cast::<AtomicU16>()).store(value as u16, Ordering::Relaxed),
-                4 => (*at.cast::<AtomicU32>()).store(value as u32, Ordering::Relaxed),
-                _ => (*at.cast::<AtomicU64>()).store(value, Ordering::Relaxed),
-            }
-        }
-    }
-
-    /// Replaces the value at `offset` by `f` of it, at once for all threads of the host; returns the old one.
-    ///
-    /// # Panics
-    /// As [`Allocation::load`].
-    pub fn update(&self, offset: u64, bytes: u32, f: impl Fn(u64) -> u64) -> u64 {
-        let mut old = self.load(offset, bytes);
-        while let Err(found) = self.exchange(offset, bytes, old, f(old)) {
-            old = found;
-        }
-        old
-    }
-
-    /// Copies bytes out, from any offset.
-    ///
-    /// # Panics
-    /// Where the allocation does not hold them.
-    pub fn read(&self, offset: u64, out: &mut [u8]) {
-        let (head, words) = split(offset, out.len());
-        let (first, rest) = out.split_at_mut(head);
-        let (middle, last) = rest.split_at_mut(words * 8);
-        let mut at = offset;
-        for byte in first {
-            *byte = self.load(at, 1) as u8;
-            at += 1;
-        }
-        for word in middle.chunks_exact_mut(8) {
-            word.copy_from_slice(&self.load(at, 8).to_le_bytes());
-            at += 8;
-        }
-        for byte in last {
-            *byte = self.load(at, 1) as u8;
-            at += 1;
-        }
-    }
-
-    /// Copies bytes in, to any offset.
-    ///
-    /// # Panics
-    /// As [`Allocation::read`].
-    pub fn write(&self, offset: u64, bytes: &[u8]) {
-        let (head, words) = split(offset, bytes.len());
-        let (first, rest) = bytes.split_at(head);
-        let (middle, last) = rest.split_at(words * 8);
-        let mut at = offset;
-        for byte in first {
-            self.store(at, 1, u64::from(*byte));
-            at += 1;
-        }
-        for word in middle.chunks_exact(8) {
-            self.store(at, 8, u64::from_le_bytes(word.try_into().expect("8 bytes")));
-            at += 8;
-        }
-        for byte in last {
-            self.store(at, 1, u64::from(*byte));
-            at += 1;
-        }
-    }
-
-    fn exchange(&self, offset: u64, bytes: u32, old: u64, new: u64) -> Result<u64, u64> {
-        const DONE: Ordering = Ordering::AcqRel;
-        const FAILED: Ordering = Ordering::Acquire;
-        let at = self.at(offset, bytes);
-        // SAFETY: as in `load`.
-        unsafe {
-            match bytes {
-                1 => (*at.cast::<AtomicU8>())
-                    .compare_exchange(old as u8, new as u8, DONE, FAILED)
-                    .map(u64::from)
-                    .map_err(u64::from),
-                2 => (*at.cast::<AtomicU16>())
-                    .compare_exchange(old as u16, new as u16, DONE, FAILED)
-                    .map(u64::from)
-                    .map_err(u64::from),
-                4 => (*at.cast::<AtomicU32>())
-                    .compare_exchange(old as u32, new as u32, DONE, FAILED)
-                    .map(u64::from)
-                    .map_err(u64::from),
-                _ => (*at.cast::<AtomicU64>()).compare_exchange(old, new, DONE, FAILED),
-            }
-        }
-    }
-
-    fn at(&self, offset: u64, bytes: u32) -> *mut u8 {
-        assert!(matches!(bytes, 1 | 2 | 4 | 8) && offset.is_multiple_of(u64::from(bytes)));
-        assert!(offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= self.len));
-        // SAFETY: within the mapping, as just checked.
-        unsafe { self.data.add(offset as usize) }
-    }
-}
-
-/// Bytes before the first multiple of 8, and whole words after it.
-fn split(offset: u64, len: usize) -> (usize, usize) {
-    let head = ((offset.next_multiple_of(8) - offset) as usize).min(len);
-    (head, (len - head) / 8)
-}
-
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`, which nobody can reach any more.
-        unsafe { libc::munmap(self.data.cast(), self.len.max(1) as usize) };
-    }
-}
-
 /// All global memory of a device.
 #[derive(Debug, Default)]
 pub struct Memory {
     table: RwLock<Table>,
+    /// How often something was freed.
+    frees: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -201,23 +41,6 @@ struct Table {
     freed: BTreeMap<u64, u64>,
     used: u64,
     next: u64,
-}
-
-/// Why an address leads nowhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nowhere {
-    /// It never belonged to an allocation, or the access passes the end of one.
-    Outside {
-        /// The allocation that lies before it: its address and length.
-        before: Option<(u64, u64)>,
-    },
-    /// It belonged to an allocation that was freed.
-    Freed {
-        /// Its address.
-        base: u64,
-        /// Its length.
-        len: u64,
-    },
 }
 
 impl Memory {
@@ -239,7 +62,29 @@ impl Memory {
         Some(allocation)
     }
 
-    /// Frees the allocation that starts at `base`.
+    /// Makes memory of the host reachable from kernels, at its own address (pinned and mapped memory). It counts as written.
+    ///
+    /// Returns `None` when a part of it is reachable already, or it is empty.
+    ///
+    /// # Safety
+    /// The `len` bytes at `host` are valid for reads and writes, and nobody unmaps them, until [`Memory::free`] has been called
+    /// with their address and no [`Allocation`] of them is held any more.
+    pub unsafe fn register(&self, host: *mut u8, len: u64) -> Option<Arc<Allocation>> {
+        let base = host as u64;
+        let end = base.checked_add(len).filter(|end| *end > base && base != 0)?;
+        let mut table = self.table.write().expect("no panic while the table is changed");
+        if table.live.range(..end).next_back().is_some_and(|(_, last)| last.base + last.len.max(1) > base) {
+            return None;
+        }
+        // The host gives addresses out again: what stood here before is forgotten.
+        table.freed.retain(|at, len| *at >= end || at + *len <= base);
+        // SAFETY: the caller's promise.
+        let allocation = Arc::new(unsafe { Allocation::foreign(host, len) });
+        table.live.insert(base, Arc::clone(&allocation));
+        Some(allocation)
+    }
+
+    /// Frees the allocation that starts at `base`, or ends the registration of the host's memory there.
     ///
     /// # Errors
     /// What is there instead.
@@ -247,8 +92,11 @@ impl Memory {
         let mut table = self.table.write().expect("no panic while the table is changed");
         match table.live.remove(&base) {
             Some(allocation) => {
-                table.used -= allocation.len;
+                if !allocation.is_foreign() {
+                    table.used -= allocation.len;
+                }
                 table.freed.insert(base, allocation.len);
+                self.frees.fetch_add(1, Ordering::Release);
                 Ok(())
             }
             None => Err(table.nowhere(base)),
@@ -266,12 +114,18 @@ impl Memory {
             .range(..=address)
             .next_back()
             .map(|(_, allocation)| allocation)
-            .filter(|found| address - found.base <= found.len && len <= found.len - (address - found.base))
+            .filter(|found| found.holds(address, len))
             .map(Arc::clone)
             .ok_or_else(|| table.nowhere(address))
     }
 
-    /// Bytes of all allocations together.
+    /// Changes whenever something was freed: what [`find`](Self::find) said before may be kept as long as it stays the same.
+    #[inline]
+    pub fn frees(&self) -> u64 {
+        self.frees.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all allocations together; registered memory of the host is not the device's.
     pub fn used(&self) -> u64 {
         self.table.read().expect("no panic while the table is changed").used
     }
@@ -279,10 +133,18 @@ impl Memory {
 
 impl Table {
     fn nowhere(&self, address: u64) -> Nowhere {
-        let before = self.live.range(..=address).next_back().map(|(base, found)| (*base, found.len));
-        match self.freed.range(..=address).next_back() {
-            Some((base, len)) if address - base < (*len).max(1) => Nowhere::Freed { base: *base, len: *len },
-            _ => Nowhere::Outside { before },
+        if let Some((base, len)) = self.freed.range(..=address).next_back()
+            && address - base < (*len).max(1)
+        {
+            return Nowhere::Freed { base: *base, len: *len };
+        }
+        let place = |(base, found): (&u64, &Arc<Allocation>)| (*base, found.len);
+        Nowhere::Outside {
+            before: self.live.range(..=address).next_back().map(place),
+            after: self.live.range(address..).find(|(base, _)| **base > address).map(place),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

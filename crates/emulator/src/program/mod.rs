@@ -4,14 +4,23 @@
 //! first; a 16-bit one is the low half of a slot, its upper half is 0. Predicates are masks in an array of their own. Constants
 //! of the text are slots too, filled before the kernel starts, so that an operand is always a slot.
 
+mod calls;
 mod decoder;
+mod kernel;
+mod layout;
 mod modifiers;
+mod order;
+mod resolve;
+mod scope;
+mod target;
 
 use crate::exec::Op;
 use crate::ptx::ast::{Limits, Source};
 
-pub use decoder::{Address, Decoder, Predicate, Symbol};
+pub use decoder::{Address, Decoder, Predicate, Symbol, function_address};
+pub use kernel::{function_number, parameters};
 pub use modifiers::Modifiers;
+pub use resolve::Piece;
 
 /// Index of a 32-lane row of 32-bit values in a warp's register file.
 pub type Slot = u32;
@@ -127,19 +136,58 @@ pub struct Param {
     pub size: u32,
 }
 
+/// A function of the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// Its first instruction; `u32::MAX` where the kernel cannot reach it, or it is only declared.
+    pub start: u32,
+    /// Behind its last instruction.
+    pub end: u32,
+    /// Where it takes its parameters from, in a thread's local memory.
+    pub params: Vec<Piece>,
+    /// Where it puts its results.
+    pub returns: Vec<Piece>,
+}
+
+impl Function {
+    /// Whether an instruction is one of this function's.
+    pub fn holds(&self, pc: u32) -> bool {
+        (self.start..self.end).contains(&pc)
+    }
+}
+
+/// What is known of an instruction besides what it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Its text.
+    pub text: String,
+    /// Whether it is not in the text, but stands for what the order of the text does; it is not counted.
+    pub implied: bool,
+    /// Whether it changes what others can see: a store, an arrival. (An atomic operation may change nothing.)
+    pub changes: bool,
+    /// Rows of the registers that it names.
+    pub registers: Box<[Slot]>,
+}
+
 /// A kernel with all functions that it can reach.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Program {
     /// The kernel's name.
     pub name: String,
     /// Instructions; the kernel starts at 0.
     pub code: Vec<Inst>,
+    /// Of each instruction.
+    pub details: Vec<Detail>,
     /// Rows of a warp's register file.
     pub slots: u32,
     /// Masks of a warp's predicate file.
     pub predicates: u32,
     /// Rows that hold constants, and what in all lanes.
     pub constants: Vec<(Slot, u32)>,
+    /// Of them, those that a block's rank in its cluster is added to, from bit 24 on: addresses in its shared memory.
+    pub ranked: Vec<Slot>,
     /// Bytes of local memory per thread, for the frames of all functions.
     pub local_bytes: u32,
     /// Bytes of static shared memory per block.
@@ -152,6 +200,34 @@ pub struct Program {
     pub param_bytes: u32,
     /// Performance directives.
     pub limits: Limits,
-    /// Functions that can be called: name and first instruction.
-    pub functions: Vec<(String, u32)>,
+    /// The module's functions in its order; [`function_address`] of the index is what `mov` gives.
+    pub functions: Vec<Function>,
+    /// The `.file` table.
+    pub files: Vec<(u32, String)>,
+}
+
+impl Program {
+    /// Where dynamic shared memory starts, when static starts at `base`.
+    pub fn dynamic_base(&self, base: u32) -> u32 {
+        (base + self.shared_bytes).next_multiple_of(self.dynamic_align.max(1))
+    }
+
+    /// `file.cu:12` of an instruction, where the module says.
+    pub fn source(&self, pc: u32) -> Option<String> {
+        let source = self.code.get(pc as usize)?.source?;
+        let (_, file) = self.files.iter().find(|(number, _)| *number == source.file)?;
+        Some(format!("{file}:{}", source.line))
+    }
+
+    /// An instruction's text.
+    pub fn text(&self, pc: u32) -> &str {
+        self.details.get(pc as usize).map_or("", |detail| &detail.text)
+    }
+
+    /// An instruction in words: line, text, source.
+    pub fn place(&self, pc: u32) -> String {
+        let line = self.code.get(pc as usize).map_or(0, |inst| inst.line);
+        let source = self.source(pc).map_or(String::new(), |source| format!(" [{source}]"));
+        format!("PTX line {line}: {}{source}", self.text(pc))
+    }
 }

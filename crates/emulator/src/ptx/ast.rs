@@ -3,7 +3,7 @@
 use super::types::Type;
 
 /// A whole module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Module<'a> {
     /// `.version 9.0` is (9, 0).
     pub version: (u32, u32),
@@ -15,6 +15,8 @@ pub struct Module<'a> {
     pub variables: Vec<Variable<'a>>,
     /// Entries and functions, declarations too, in order.
     pub functions: Vec<Function<'a>>,
+    /// `.alias name, function;`: another name of a function.
+    pub aliases: Vec<(&'a str, &'a str)>,
 }
 
 /// A state space.
@@ -42,7 +44,7 @@ pub enum Linkage {
 }
 
 /// A variable or a parameter that is not a register.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Variable<'a> {
     /// Where it lives.
     pub space: Space,
@@ -58,16 +60,16 @@ pub struct Variable<'a> {
     pub name: &'a str,
     /// Elements of all dimensions together: `None` for a scalar, `Some(0)` for `[]`.
     pub len: Option<u64>,
-    /// Initial values, shorter than the array or empty; what is not named is 0.
+    /// Initial values, those of vectors one by one; fewer than there are elements, or none: what is not named is 0.
     pub init: Vec<Init<'a>>,
     /// Where it stands.
     pub line: u32,
 }
 
 /// One initial value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init<'a> {
-    /// The bits of an integer or float.
+    /// The bits of an integer or float, no more than its type has.
     Bits(u64),
     /// The address of a variable or function; `generic(…)` when `generic`.
     Address {
@@ -77,11 +79,13 @@ pub enum Init<'a> {
         offset: i64,
         /// Whether the generic address is meant.
         generic: bool,
+        /// Which byte of the address alone is meant, 0 the lowest: `0xFF00(name)` is 1. The variable is then one of bytes.
+        byte: Option<u8>,
     },
 }
 
 /// `.entry` or `.func`.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Function<'a> {
     /// Its name.
     pub name: &'a str,
@@ -102,7 +106,7 @@ pub struct Function<'a> {
 }
 
 /// Performance directives of an entry.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `.maxntid`: its product bounds the threads of a block.
     pub max_threads: Option<[u32; 3]>,
@@ -121,7 +125,7 @@ pub struct Limits {
 }
 
 /// A statement of a body.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Statement<'a> {
     /// `.reg .b32 %r<5>, x;`: one name each, ranges already spelled out as (prefix, Some(5)).
     Registers {
@@ -147,7 +151,7 @@ pub enum Statement<'a> {
 }
 
 /// The signature of an indirect call.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Prototype<'a> {
     /// Its label.
     pub name: &'a str,
@@ -158,7 +162,7 @@ pub struct Prototype<'a> {
 }
 
 /// One instruction.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instruction<'a> {
     /// `@p` or `@!p`: name, and whether it is negated.
     pub guard: Option<(&'a str, bool)>,
@@ -181,14 +185,16 @@ pub struct Source {
     pub file: u32,
     /// Its line.
     pub line: u32,
+    /// When it was inlined: file and line of the call.
+    pub inlined_at: Option<(u32, u32)>,
 }
 
 /// An operand.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand<'a> {
-    /// A register, special register, variable, function or label, with `+offset` (0 without).
+    /// A register, special register (`%tid.x`), variable, function or label, with `+offset` (0 without).
     Name(&'a str, i64),
-    /// An integer constant, as 64 bits.
+    /// An integer constant, as 64 bits: what constant expressions come to, and `WARP_SZ`.
     Int(u64),
     /// `0f3F800000`: the bits of an f32.
     F32(u32),
@@ -204,7 +210,7 @@ pub enum Operand<'a> {
     Pair(Box<Operand<'a>>, Box<Operand<'a>>),
     /// `[base+offset]`; `[base, {c0, c1}]` when `coordinates` are not empty (the base is then a tensor map).
     Address {
-        /// `Name` or `Int`.
+        /// `Name`, its own offset 0, or `Int`.
         base: Box<Operand<'a>>,
         /// Added to the base.
         offset: i64,

@@ -246,6 +246,11 @@ impl Checker {
         }
     }
 
+    /// Whether reads of memory that nobody wrote are faults.
+    pub fn reads_written(&self) -> bool {
+        self.options.uninitialized
+    }
+
     /// A thread touches shared memory: `len` bytes from `offset` in the block of rank `block`. To be called before it does. Lanes that
     /// store to the same place by the same instruction are taken to store the same value: [`Checker::shared_warp`] asks.
     ///

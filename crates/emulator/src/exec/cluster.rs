@@ -3,7 +3,7 @@
 use super::barrier::{self, Barriers, ClusterBarrier};
 use super::lanes::ALL;
 use super::run::{Count, Turn, run};
-use super::{Context, Op, Warp, bulk};
+use super::{Context, Op, Warp, bulk, copy};
 use crate::check::{self, Checker};
 use crate::counters::Counters;
 use crate::fault::{Fault, FaultKind, Place, Report};
@@ -88,6 +88,8 @@ pub struct Cluster {
     pub barrier: ClusterBarrier,
     /// Asynchronous operations in flight.
     pub flights: bulk::Flights,
+    /// Arrivals that wait for copies of threads.
+    pub arrivals: copy::Arrivals,
     /// What is checked.
     pub checker: Checker,
     /// What is counted.
@@ -145,6 +147,7 @@ impl Cluster {
             warps: (0..ranks * warps).map(warp).collect(),
             barrier: ClusterBarrier::new(live.repeat(ranks as usize)),
             flights: Default::default(),
+            arrivals: Default::default(),
             checker: Checker::new(check, launch.number, number, ranks, warps, launch.shared()),
             counters: Counters::default(),
             output: Vec::new(),
@@ -187,9 +190,14 @@ impl Cluster {
                 live |= turn != Turn::Ended;
                 if turn == Turn::Ended {
                     warp.rows = Vec::new();
+                    let (block, mut others) = (warp.block, self.warps.iter().flatten());
+                    let last = others.all(|other| other.block != block || other.live == 0);
+                    if last && let Err(fault) = bulk::at_exit(self, block) {
+                        return Err(self.report(launch, &warp, pc, fault));
+                    }
                 }
                 self.warps[at] = Some(warp);
-                if let Err(fault) = bulk::advance(self, launch, false) {
+                if let Err(fault) = self.advance(launch, false) {
                     return Err(self.report_at(launch, at, fault));
                 }
             }
@@ -201,7 +209,7 @@ impl Cluster {
                 self.stalls = 0;
             }
             if ran == 0 {
-                match bulk::advance(self, launch, true) {
+                match self.advance(launch, true) {
                     Ok(true) => continue,
                     Ok(false) => self.stalls += 1,
                     Err(fault) => return Err(self.report_at(launch, 0, fault)),
@@ -223,6 +231,12 @@ impl Cluster {
         }
     }
 
+    /// Lets time pass for what is in flight; with `force`, something of it happens. Whether anything did.
+    fn advance(&mut self, launch: &Launch, force: bool) -> Result<bool, Fault> {
+        let moved = bulk::advance(self, launch, force)?;
+        Ok(copy::advance(self, launch, force && !moved)? || moved)
+    }
+
     /// Whether an instruction waits that gives up after a while.
     fn gives_up(&self, launch: &Launch) -> bool {
         let fragments = self.warps.iter().flatten().flat_map(|warp| &warp.fragments);
@@ -234,7 +248,7 @@ impl Cluster {
     /// Lets what is in flight arrive after the last thread has exited.
     fn end(&mut self, launch: &Launch) -> Result<(), Box<Report>> {
         loop {
-            match bulk::advance(self, launch, true) {
+            match self.advance(launch, true) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(fault) => return Err(self.report_at(launch, 0, fault)),

@@ -8,6 +8,8 @@ mod compare;
 mod forms;
 pub mod grid;
 pub mod lanes;
+#[cfg(test)]
+pub(crate) mod one_warp;
 pub mod per_lane;
 mod run;
 pub mod sreg;
@@ -30,6 +32,9 @@ pub mod print;
 pub mod shuffle;
 pub mod special;
 pub mod tensor;
+
+#[cfg(test)]
+pub mod harness;
 
 pub use cluster::{Block, Cluster, Launch};
 pub use warp::{Fragment, Wait, Warp};
@@ -111,6 +116,8 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         float::decode,
         special::decode,
         convert::decode,
+        // Before the families whose opcodes it shares: st.async, red.async, prefetch.tensormap, fence.proxy.tensormap.
+        bulk::decode,
         memory::decode,
         atomic::decode,
         shuffle::decode,
@@ -118,7 +125,6 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         matrix::decode,
         copy::decode,
         mbarrier::decode,
-        bulk::decode,
         tensor::decode,
     ];
     for family in families {

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use super::barrier;
 use super::lanes::{ALL, LANES, lanes};
-use super::{Context, Flow, Fragment, Op, Warp, control, execute};
+use super::{Context, Flow, Fragment, Op, Warp, control, execute, tensor};
 use crate::check::Object;
 use crate::fault::{Fault, FaultKind};
 use crate::program::{Class, Inst, Meet};
@@ -96,6 +96,10 @@ pub(super) fn run(cx: &mut Context, counts: &mut [Count], left: &mut u64) -> Res
                 }
             }
             cx.converged = mask;
+            if !cx.warp.products.is_idle() {
+                let named = &cx.launch.program.details[pc as usize].registers;
+                tensor::untouched(&inst.op, cx.warp, named)?;
+            }
             let flow = match execute(cx, active) {
                 Ok(flow) => flow,
                 Err(mut fault) => {
@@ -337,16 +341,18 @@ fn end(cx: &mut Context) -> Result<Turn, Fault> {
     if cx.warp.fragments.iter().any(|fragment| fragment.resting) {
         return Ok(Turn::Spins);
     }
-    let [first, others @ ..] = cx.warp.fragments.as_slice() else { return Ok(Turn::Waits) };
     if cx.warp.fragments.iter().any(|fragment| fragment.meeting == 0) {
         return Ok(Turn::Waits);
     }
     // Nothing outside of the warp can bring these lanes together.
+    let mut fragments: Vec<&Fragment> = cx.warp.fragments.iter().collect();
+    fragments.sort_unstable_by_key(|fragment| fragment.mask.trailing_zeros());
+    let first = fragments[0];
     cx.pc = first.pc;
     let missing = first.meeting & cx.warp.live & !first.mask;
     let message = format!("it waits for lanes {missing:#010x} of its warp, which wait elsewhere");
     let mut fault = Fault::at(FaultKind::Barrier, first.mask.trailing_zeros(), message);
-    for other in others {
+    for other in &fragments[1..] {
         let place = cx.launch.program.place(other.pc);
         fault.notes.push(format!("lanes {:#010x} wait at {place}", other.mask));
     }

@@ -78,6 +78,9 @@ impl Warp {
         for (slot, value) in &program.constants {
             rows[*slot as usize] = [*value; 32];
         }
+        for slot in &program.ranked {
+            rows[*slot as usize] = rows[*slot as usize].map(|address| address.wrapping_add(block << 24));
+        }
         let live = if threads >= 32 { ALL } else { (1 << threads) - 1 };
         let local = program.local_bytes as usize * 32;
         Warp {

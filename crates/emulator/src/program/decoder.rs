@@ -52,6 +52,8 @@ pub struct Address {
 pub struct Decoder<'a> {
     /// Names of the module, then of the function, then of each open scope.
     pub scopes: Vec<HashMap<&'a str, Symbol>>,
+    /// Whether the instructions are those of a `.func`: its parameters lie in local memory.
+    pub callee: bool,
     /// Rows given out so far.
     pub slots: u32,
     /// Masks given out so far.
@@ -59,6 +61,7 @@ pub struct Decoder<'a> {
     carry: Option<u32>,
     constants: HashMap<u32, Slot>,
     wide_constants: HashMap<u64, Slot>,
+    shared_addresses: HashMap<u64, Slot>,
 }
 
 impl<'a> Decoder<'a> {
@@ -85,11 +88,29 @@ impl<'a> Decoder<'a> {
     /// The rows that hold constants, and their values.
     pub fn constants(&self) -> Vec<(Slot, u32)> {
         let narrow = self.constants.iter().map(|(value, slot)| (*slot, *value));
-        let wide = self.wide_constants.iter();
+        let wide = self.wide_constants.iter().chain(&self.shared_addresses);
         let wide = wide.flat_map(|(value, slot)| [(*slot, *value as u32), (slot + 1, (value >> 32) as u32)]);
         let mut all: Vec<_> = narrow.chain(wide).collect();
         all.sort_unstable();
         all
+    }
+
+    /// Of the rows that hold constants, those that are addresses in shared memory: in each block its rank is added, from bit 24 on,
+    /// so that the address stays its own wherever it is sent to in the cluster.
+    pub fn ranked(&self) -> Vec<Slot> {
+        let mut all: Vec<_> = self.shared_addresses.values().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Two rows that hold the address of a variable in shared memory.
+    fn shared_address(&mut self, address: u64) -> Slot {
+        if let Some(slot) = self.shared_addresses.get(&address) {
+            return *slot;
+        }
+        let slot = self.fresh(2);
+        self.shared_addresses.insert(address, slot);
+        slot
     }
 
     /// A row that holds `value` in all lanes.
@@ -209,6 +230,10 @@ impl<'a> Decoder<'a> {
                     }
                     return Err(mismatch(inst, of, ty));
                 }
+                Some(Symbol::Variable(Space::Shared, address)) if matches!(ty.bits(), 32 | 64) => {
+                    let address = address.wrapping_add_signed(*offset);
+                    return Ok(self.shared_address(address));
+                }
                 Some(Symbol::Variable(_, address)) => address.wrapping_add_signed(*offset),
                 Some(Symbol::Function(index)) => function_address(*index),
                 Some(_) => {
@@ -299,17 +324,18 @@ impl<'a> Decoder<'a> {
         offset: i64,
     ) -> Result<(Address, Option<Space>)> {
         if let Operand::Name(name, more) = base {
-            let offset = offset + more;
+            let offset = offset.wrapping_add(*more);
             match self.lookup(name) {
                 Some(Symbol::Register(slot, ty)) if matches!(ty.bits(), 32 | 64) => {
                     return Ok((Address { base: *slot, narrow: ty.bits() == 32, offset }, None));
                 }
                 Some(Symbol::Variable(space, address)) => {
                     let (space, address) = (*space, *address);
-                    return Ok((
-                        Address { base: self.wide_constant(address), narrow: false, offset },
-                        Some(space),
-                    ));
+                    let base = match space {
+                        Space::Shared => self.shared_address(address),
+                        _ => self.wide_constant(address),
+                    };
+                    return Ok((Address { base, narrow: false, offset }, Some(space)));
                 }
                 Some(_) => {
                     return Err(Error::invalid(inst.line, format!("{}: {name} is no address", inst.opcode)));

@@ -74,6 +74,7 @@ impl Program {
         program.slots = decoder.slots;
         program.predicates = decoder.predicates;
         program.constants = decoder.constants();
+        program.ranked = decoder.ranked();
         refuse_recursion(&program)?;
         for inst in &mut program.code {
             if let Op::Control(control::Op::Call(call)) = &mut inst.op {
@@ -210,6 +211,7 @@ struct Emitter<'e, 'm, 'a> {
 
 impl<'a> Emitter<'_, '_, 'a> {
     fn routine(&mut self, routine: &Routine<'_, 'a>) -> Result<()> {
+        self.decoder.callee = !routine.function.entry;
         let blocks = Blocks::new(routine);
         let order = order(&blocks.successors);
         let start = self.here();
@@ -296,7 +298,17 @@ impl<'a> Emitter<'_, '_, 'a> {
         };
         self.program.code.push(Inst { op, guard, meet, class, line: inst.line, source: inst.source });
         let text = format!("{inst};");
-        self.program.details.push(Detail { text, implied: false, changes: calls::changes(inst) });
+        let named = self.decoder.scopes[0].values().filter_map(|symbol| match symbol {
+            Symbol::Register(slot, ty) => Some(*slot..*slot + ty.slots()),
+            _ => None,
+        });
+        let registers = named.flatten().collect();
+        self.program.details.push(Detail {
+            text,
+            implied: false,
+            changes: calls::changes(inst),
+            registers,
+        });
         self.watches.push(calls::watches(item));
         if let Some(op) = then {
             self.imply(Op::Control(op), guard, inst.line);

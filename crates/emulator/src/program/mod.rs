@@ -167,6 +167,8 @@ pub struct Detail {
     pub implied: bool,
     /// Whether it changes what others can see: a store, an arrival. (An atomic operation may change nothing.)
     pub changes: bool,
+    /// Rows of the registers that it names.
+    pub registers: Box<[Slot]>,
 }
 
 /// A kernel with all functions that it can reach.
@@ -184,6 +186,8 @@ pub struct Program {
     pub predicates: u32,
     /// Rows that hold constants, and what in all lanes.
     pub constants: Vec<(Slot, u32)>,
+    /// Of them, those that a block's rank in its cluster is added to, from bit 24 on: addresses in its shared memory.
+    pub ranked: Vec<Slot>,
     /// Bytes of local memory per thread, for the frames of all functions.
     pub local_bytes: u32,
     /// Bytes of static shared memory per block.

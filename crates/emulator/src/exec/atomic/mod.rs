@@ -153,3 +153,6 @@ fn shared(op: &Op, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

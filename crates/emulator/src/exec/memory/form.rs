@@ -53,7 +53,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// A place from an address operand. A variable of call parameters lies in local memory, whatever `.param` says.
+    /// A place from an address operand. The parameters of calls lie in local memory, whatever `.param` says: those that a variable
+    /// names, and all that a `.func` can reach by an address.
     ///
     /// # Errors
     /// Where it is no address, or its variable is in another space.
@@ -74,6 +75,7 @@ impl Place {
             }
         }
         let room = match (room, variable) {
+            (Room::Param, None) if decoder.callee => Room::Local,
             (_, None) => room,
             (Room::Generic | Room::Global, Some(Space::Global)) => Room::Global,
             (Room::Generic | Room::Const, Some(Space::Const)) => Room::Const,

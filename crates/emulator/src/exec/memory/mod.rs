@@ -73,6 +73,8 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
 /// A lane of the warp that runs, as the checker knows it.
 #[inline]
 pub fn thread(cx: &Context, lane: usize) -> Thread {
-    let warps = cx.cluster.warps.len() / cx.cluster.blocks.len();
-    Thread { warp: cx.warp.block * warps as u32 + cx.warp.index, lane: lane as u32 }
+    Thread { warp: cx.warp.number(cx.launch), lane: lane as u32 }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,15 +118,10 @@ fn cvta<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>, modifiers: &mut M
     }
     let src = decoder.src(inst, decoder.operand(inst, 1)?, Type::U64)?;
     let dst = decoder.dst(inst, decoder.operand(inst, 0)?, Type::U64)?;
-    if to {
-        return Ok(Op::FromGeneric { dst, src, room });
-    }
-    // Call parameters, though named by .param, lie in local memory.
-    let room = match variable(inst, decoder, 1) {
-        Some(Space::Local) if room == Room::Param => Room::Local,
-        _ => room,
-    };
-    Ok(Op::ToGeneric { dst, src, room })
+    // Parameters of calls, though named by .param, lie in local memory.
+    let called = decoder.callee || variable(inst, decoder, 1) == Some(Space::Local);
+    let room = if called && room == Room::Param { Room::Local } else { room };
+    Ok(if to { Op::FromGeneric { dst, src, room } } else { Op::ToGeneric { dst, src, room } })
 }
 
 /// The space of the variable that an operand names, if it names one.

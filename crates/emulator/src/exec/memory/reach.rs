@@ -290,7 +290,7 @@ fn block_words(rank: u64, own: u32) -> String {
 }
 
 /// Whether all threads of a block have exited. The warp that asks is not among its warps.
-fn gone(cluster: &Cluster, rank: usize) -> bool {
+pub fn gone(cluster: &Cluster, rank: usize) -> bool {
     let warps = cluster.warps.len() / cluster.blocks.len();
     let mut all = cluster.warps.iter().skip(rank * warps).take(warps);
     all.all(|warp| warp.as_ref().is_some_and(|warp| warp.live == 0))

@@ -8,7 +8,7 @@ use super::reach::{OFFSET, RANK_SHIFT, Reach, Request};
 use crate::check::{Access, Order};
 use crate::exec::lanes::{Row, lanes};
 use crate::exec::{Context, Decoded, Warp};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::memory::Allocation;
 use crate::program::{Class, Decoder, Modifiers, Slot};
 use crate::ptx::ast::{Instruction, Operand};
@@ -84,7 +84,7 @@ pub fn decode_load<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Res
         if transfer.pair {
             elements.extend([Target { slot, bits: 64 }, Target { slot: slot + 2, bits: 64 }]);
         } else {
-            elements.push(Target { slot, bits: register.bits().max(16) });
+            elements.push(Target { slot, bits: register.bits() });
         }
     }
     let class = class(transfer.place.room);
@@ -344,6 +344,9 @@ pub fn load(op: &Load, cx: &mut Context, active: u32) -> Result<(), Fault> {
         request.aligned(reach.local, &reach.at, " of local memory")?;
         request.within(reach.local, &reach.at, size as u64, " of local memory", "thread")?;
         cx.cluster.counters.local_load_bytes += u64::from(reach.local.count_ones() * request.bytes);
+        if cx.cluster.checker.reads_written() {
+            local_written(op, cx.warp, &reach, size)?;
+        }
         let (local, at) = (&cx.warp.local, &reach.at);
         gather_all(op, &mut cx.warp.rows, reach.local, |lane, before, bytes| {
             from_bytes(local, lane * size + at[lane] as usize + before as usize, bytes)
@@ -359,6 +362,20 @@ pub fn load(op: &Load, cx: &mut Context, active: u32) -> Result<(), Fault> {
     }
     if acquires(op.transfer.order) {
         fence(Ordering::Acquire);
+    }
+    Ok(())
+}
+
+/// Whether of each element some byte was written: all of them need not be, as structures have gaps.
+fn local_written(op: &Load, warp: &Warp, reach: &Reach, size: usize) -> Result<(), Fault> {
+    let Transfer { request, bytes, .. } = op.transfer;
+    for lane in lanes(reach.local) {
+        let at = lane * size + reach.at[lane] as usize;
+        let written = &warp.local_written[at..at + request.bytes as usize];
+        if !written.chunks(bytes as usize).all(|element| element.contains(&true)) {
+            let (kind, at) = (FaultKind::Uninitialized, reach.at[lane]);
+            return Err(request.fault(kind, lane, " of local memory", at, ", which the thread never wrote"));
+        }
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ use crate::ptx::{Result, Type};
 #[derive(Clone, Debug)]
 pub struct Op {
     /// What it does.
-    op: per_lane::Op,
+    pub(super) op: per_lane::Op,
     /// How many operations of the unit that is for a lane.
     operations: u32,
 }

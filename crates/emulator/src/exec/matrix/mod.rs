@@ -3,12 +3,11 @@
 //! Lane `l` holds of each matrix row `l / 4`, columns `2 (l % 4)` and the next, the lower one in the low half. Row `i` of matrix `m` lies
 //! in shared memory where lane `8 m + i` says: 16 bytes, aligned to as many.
 
-use super::lanes::{ALL, Row, WideRow, lanes};
-use super::memory::form::{Place, Room};
-use super::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use super::memory::thread;
-use super::{Context, Decoded, Flow};
 use crate::check::{Access, Order};
+use crate::exec::lanes::{ALL, Row, WideRow, lanes};
+use crate::exec::memory::form::{Place, Room};
+use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
+use crate::exec::{Context, Decoded, Flow};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW};
 use crate::program::{Class, Decoder, Meet, Modifiers, Slot};
@@ -104,7 +103,7 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
         if load { Op::Load(matrices) } else { Op::Store(matrices) }
     };
     let class = if inst.opcode == "movmatrix" { Class::Warp } else { Class::Shared };
-    Ok(Some(Decoded::new(super::Op::Matrix(op), class).meeting(Meet::Warp)))
+    Ok(Some(Decoded::new(crate::exec::Op::Matrix(op), class).meeting(Meet::Warp)))
 }
 
 /// Runs one.
@@ -180,10 +179,16 @@ fn rows(matrices: &Matrices, cx: &mut Context, verb: &'static str, access: Acces
     request.aligned(named, &at, " of shared memory")?;
     request.in_shared(cx.cluster, cx.launch, cx.warp.block, named, &at)?;
     cx.cluster.counters.shared(access, &at, named, 16);
-    for lane in lanes(named) {
-        let (rank, offset) = ((at[lane] >> RANK_SHIFT) as u32, (at[lane] & OFFSET) as u32);
-        let who = thread(cx, lane);
-        cx.cluster.checker.shared(who, rank, offset, 16, access, Order::Weak, cx.pc)?;
+    let (warp, offsets) = (cx.warp.number(cx.launch), at.map(|at| (at & OFFSET) as u32));
+    // Generic addresses may lead to other blocks; two rows in one place are taken to differ.
+    let mut left = named;
+    while left != 0 {
+        let rank = at[left.trailing_zeros() as usize] >> RANK_SHIFT;
+        let here =
+            lanes(left).filter(|lane| at[*lane] >> RANK_SHIFT == rank).map(|lane| 1 << lane).sum::<u32>();
+        let (rank, order) = (rank as u32, Order::Weak);
+        cx.cluster.checker.shared_warp(warp, here, rank, &offsets, 16, access, order, cx.pc, &|_, _| true)?;
+        left &= !here;
     }
     Ok(at)
 }
@@ -204,3 +209,6 @@ fn spread(tile: &Tile) -> Row {
 fn transpose(tile: &Tile) -> Tile {
     std::array::from_fn(|i| std::array::from_fn(|j| tile[j][i]))
 }
+
+#[cfg(test)]
+mod tests;

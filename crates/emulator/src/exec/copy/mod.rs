@@ -1,17 +1,19 @@
 //! cp.async and its groups.
 //!
-//! A copy runs when a wait needs it, not before: a program that forgets to wait sees the old bytes.
+//! A copy runs when a wait needs it, not before: a program that forgets to wait sees the old bytes. What an mbarrier is to
+//! hear of happens some turns of the scheduler after `cp.async.mbarrier.arrive`, or when nothing else can go on.
 
 use std::sync::Arc;
 
-use super::lanes::{WideRow, lanes};
-use super::memory::form::{Place, Room, hints, policy};
-use super::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use super::memory::thread;
-use super::{Block, Cluster, Context, Decoded, Flow, Warp};
 use crate::check::{self, Access, Asynchronous, Flight, Object};
+use crate::exec::bulk::Random;
+use crate::exec::lanes::{WideRow, lanes};
+use crate::exec::memory::form::{Place, Room, hints, policy};
+use crate::exec::memory::reach::{OFFSET, RANK_SHIFT, Reach, Request, gone};
+use crate::exec::memory::thread;
+use crate::exec::{Block, Cluster, Context, Decoded, Flow, Launch, Warp, mbarrier};
 use crate::fault::{Fault, FaultKind};
-use crate::memory::Allocation;
+use crate::memory::{Allocation, LOCAL_WINDOW, PARAM_WINDOW};
 use crate::program::{Class, Decoder, Modifiers, Predicate, Slot, Symbol};
 use crate::ptx::ast::{Instruction, Operand};
 use crate::ptx::{Result, Type};
@@ -27,6 +29,13 @@ pub enum Op {
     Wait(u32),
     /// `cp.async.wait_all`
     WaitAll,
+    /// `cp.async.mbarrier.arrive`
+    Arrive {
+        /// The mbarrier.
+        place: Place,
+        /// Whether its count has room for the arrival already (`.noinc`).
+        counted: bool,
+    },
 }
 
 /// A copy of 4, 8 or 16 bytes for each lane.
@@ -47,11 +56,40 @@ pub struct Groups {
     /// How many groups each lane has committed.
     committed: [u32; 32],
     flying: Vec<Flying>,
+    /// How many were started.
+    started: u64,
+}
+
+/// Arrivals of a cluster that wait for copies.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    pending: Vec<Arrival>,
+    /// Turns of the scheduler so far.
+    clock: u64,
+    random: Option<Random>,
+}
+
+/// `cp.async.mbarrier.arrive` of some lanes at one mbarrier.
+#[derive(Debug)]
+struct Arrival {
+    /// Index of the warp in the cluster.
+    warp: u32,
+    lanes: u32,
+    /// Copies started before it.
+    before: u64,
+    rank: u32,
+    offset: u32,
+    /// The turn in which it happens.
+    due: u64,
+    /// Of the PTX text.
+    line: u32,
 }
 
 /// Copies that one instruction started, from one allocation.
 #[derive(Debug)]
 struct Flying {
+    /// Its number among those of the warp.
+    number: u64,
     lanes: u32,
     /// The number of each lane's group.
     group: [u32; 32],
@@ -92,11 +130,29 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
                 _ => return Err(modifiers.invalid("the number of groups is a constant")),
             }
         }
-        Some(_) => return Err(modifiers.unsupported("arrival of copies at an mbarrier is not known")),
+        Some(_) => decode_arrive(inst, decoder, &mut modifiers)?,
         None => Op::Copy(decode_copy(inst, decoder, &mut modifiers)?),
     };
     modifiers.finish()?;
-    Ok(Some(Decoded::new(super::Op::Copy(op), Class::Async)))
+    Ok(Some(Decoded::new(crate::exec::Op::Copy(op), Class::Async)))
+}
+
+fn decode_arrive<'a>(
+    inst: &Instruction<'a>,
+    decoder: &mut Decoder<'a>,
+    modifiers: &mut Modifiers,
+) -> Result<Op> {
+    decoder.expect(inst, 1..=1)?;
+    if !modifiers.take("arrive") {
+        return Err(modifiers.invalid("it is .mbarrier.arrive"));
+    }
+    let counted = modifiers.take("noinc");
+    let room = Room::take(modifiers);
+    if !matches!(room, Room::Generic | Room::Shared) || modifiers.ty()? != Type::B64 {
+        return Err(modifiers.invalid("it arrives at a .b64 in the block's shared memory"));
+    }
+    let place = Place::decode(inst, decoder, modifiers, decoder.operand(inst, 0)?, room)?;
+    Ok(Op::Arrive { place, counted })
 }
 
 fn decode_copy<'a>(
@@ -151,8 +207,98 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
             commit(&mut cx.warp.copies, active);
             wait(cx, active, 0);
         }
+        Op::Arrive { place, counted } => arrive(*place, *counted, cx, active)?,
     }
     Ok(Flow::Next)
+}
+
+/// Has the mbarrier told when the lanes' copies are done.
+fn arrive(place: Place, counted: bool, cx: &mut Context, active: u32) -> Result<(), Fault> {
+    let request = Request { verb: "arrives at", bytes: 8, align: 8 };
+    let addresses = cx.warp.addresses(place.address);
+    let reach = Reach::new(place.room, cx.warp, active, addresses, request)?;
+    for (wrong, base) in [(reach.global, 0), (reach.local, LOCAL_WINDOW), (reach.param, PARAM_WINDOW)] {
+        if let Some(lane) = lanes(wrong).next() {
+            return Err(request.misplaced(lane, reach.at[lane] + base, "shared"));
+        }
+    }
+    let at = reach.at;
+    request.aligned(active, &at, " of shared memory")?;
+    request.in_shared(cx.cluster, cx.launch, cx.warp.block, active, &at)?;
+    let first = cx.cluster.blocks[0].index;
+    let mut left = active;
+    while left != 0 {
+        let place = at[left.trailing_zeros() as usize];
+        let here = lanes(left).filter(|lane| at[*lane] == place).map(|lane| 1 << lane).sum::<u32>();
+        let (rank, offset) = ((place >> RANK_SHIFT) as u32, (place & OFFSET) as u32);
+        if !counted {
+            mbarrier::add_pending(cx.cluster, rank, offset, here.count_ones())?;
+        }
+        let arrivals = &mut cx.cluster.arrivals;
+        let random = arrivals.random.get_or_insert_with(|| Random::of(cx.launch, first));
+        arrivals.pending.push(Arrival {
+            warp: cx.warp.number(cx.launch),
+            lanes: here,
+            before: cx.warp.copies.started,
+            rank,
+            offset,
+            due: arrivals.clock + random.delay(),
+            line: cx.inst.line,
+        });
+        left &= !here;
+    }
+    Ok(())
+}
+
+/// Lets time pass for the arrivals that wait for copies: called by the scheduler between turns. They happen when they are due; with
+/// `force`, because nothing else can go on, the one that is due first does at least. Whether any did.
+///
+/// # Errors
+/// What an arrival did wrong.
+pub fn advance(cluster: &mut Cluster, launch: &Launch, force: bool) -> Result<bool, Fault> {
+    let Arrivals { pending, clock, .. } = &mut cluster.arrivals;
+    if pending.is_empty() {
+        return Ok(false);
+    }
+    *clock += 1;
+    let mut moved = false;
+    loop {
+        let Arrivals { pending, clock, .. } = &mut cluster.arrivals;
+        let next = pending.iter().enumerate().min_by_key(|(index, arrival)| (arrival.due, *index));
+        let Some((index, _)) = next.filter(|(_, next)| next.due <= *clock || force && !moved) else {
+            return Ok(moved);
+        };
+        let arrival = pending.remove(index);
+        moved = true;
+        tell(cluster, launch, &arrival)?;
+    }
+}
+
+/// Completes the copies that an arrival waits for, and arrives.
+fn tell(cluster: &mut Cluster, launch: &Launch, arrival: &Arrival) -> Result<(), Fault> {
+    let Arrival { warp: index, lanes, before, rank, offset, line, .. } = *arrival;
+    let object = Object::Mbarrier { block: rank, offset };
+    let mut warp = cluster.warps[index as usize].take().expect("no warp runs between turns");
+    land(
+        &mut warp,
+        cluster,
+        Some(object),
+        |flying| if flying.number < before { flying.lanes & lanes } else { 0 },
+    );
+    let (number, lane) = (warp.index, lanes.trailing_zeros());
+    cluster.warps[index as usize] = Some(warp);
+    // Where the whole block has ended meanwhile, nobody is left to wait for it.
+    if gone(cluster, rank as usize) {
+        return Ok(());
+    }
+    mbarrier::arrive(cluster, rank, offset, lanes.count_ones()).map_err(|fault| {
+        let [x, y, z] = launch.thread(number, lane);
+        let message = format!(
+            "{}, when the copies of thread ({x},{y},{z}) of block {rank} of the cluster were done, of which cp.async.mbarrier.arrive of PTX line {line} tells it",
+            fault.message
+        );
+        Fault { message, ..fault }
+    })
 }
 
 fn commit(groups: &mut Groups, active: u32) {
@@ -185,9 +331,10 @@ fn issue(copy: &Copy, cx: &mut Context, active: u32) -> Result<(), Fault> {
 
     let group = cx.warp.copies.committed;
     let start = |cx: &mut Context, lanes, src| -> Result<(), Fault> {
-        let mut flying =
-            Flying { lanes, group, dst, bytes: copy.bytes, src, sizes, flights: [Flight(0); 32] };
+        let (number, bytes, flights) = (cx.warp.copies.started, copy.bytes, [Flight(0); 32]);
+        let mut flying = Flying { number, lanes, group, dst, bytes, src, sizes, flights };
         flying.announce(cx)?;
+        cx.warp.copies.started += 1;
         cx.warp.copies.flying.push(flying);
         Ok(())
     };
@@ -238,11 +385,6 @@ fn wait(cx: &mut Context, active: u32, left: u32) {
     });
 }
 
-/// Completes whatever is in flight of the lanes of `mask`, committed or not: where they end, or where an mbarrier at `object` is told.
-pub fn finish(warp: &mut Warp, cluster: &mut Cluster, mask: u32, object: Option<Object>) {
-    land(warp, cluster, object, |flying| flying.lanes & mask);
-}
-
 /// Completes the copies of those lanes that `due` picks.
 fn land(warp: &mut Warp, cluster: &mut Cluster, object: Option<Object>, due: impl Fn(&Flying) -> u32) {
     let index = warp.block * (cluster.warps.len() / cluster.blocks.len()) as u32 + warp.index;
@@ -290,3 +432,6 @@ impl Flying {
         blocks[rank as usize].shared[offset..offset + len].copy_from_slice(&bytes[..len]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,8 +250,17 @@ impl Cluster {
         loop {
             match self.advance(launch, true) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => break,
                 Err(fault) => return Err(self.report_at(launch, 0, fault)),
+            }
+        }
+        let warps = launch.warps() as usize;
+        let left = self.blocks.iter().map(|block| block.mbarriers.unfinished());
+        match left.enumerate().find_map(|(rank, left)| Some((rank, left?))) {
+            None => Ok(()),
+            Some((rank, left)) => {
+                let fault = Fault::new(FaultKind::Barrier, format!("the block has ended, and {left}"));
+                Err(self.report_at(launch, rank * warps, fault))
             }
         }
     }

@@ -32,7 +32,7 @@ impl Options {
 }
 
 /// Instructions of a cluster before others have their turn.
-const SHARE: u64 = 1 << 24;
+const SHARE: u64 = 1 << 22;
 
 /// Runs a launch. What it prints goes to `output`, block by block.
 ///

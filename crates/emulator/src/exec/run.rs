@@ -138,7 +138,7 @@ pub(super) fn run(cx: &mut Context, counts: &mut [Count], left: &mut u64) -> Res
                                 fragment.pc = target;
                                 continue 'select;
                             }
-                            if fragment.spins % ROUNDS == 0 {
+                            if fragment.spins.is_multiple_of(ROUNDS) {
                                 fragment.pc = target;
                                 return Ok(Turn::Spins);
                             }

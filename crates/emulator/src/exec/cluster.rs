@@ -100,6 +100,8 @@ pub struct Cluster {
     pub stalled: bool,
     /// How often it stalled since a thread last changed something.
     pub stalls: u32,
+    /// How many instructions had changed something when it stalled last.
+    changed: u64,
 }
 
 /// What a cluster came to.
@@ -153,6 +155,7 @@ impl Cluster {
             output: Vec::new(),
             stalled: false,
             stalls: 0,
+            changed: 0,
         }
     }
 
@@ -165,7 +168,6 @@ impl Cluster {
     ) -> Result<(State, u64), Box<Report>> {
         let (mut vain, mut total) = (0, 0);
         loop {
-            let before = changes(launch.program, counts);
             let (mut ran, mut works, mut live) = (0, false, false);
             for at in 0..self.warps.len() {
                 let Some(mut warp) = self.warps[at].take_if(|warp| warp.live != 0) else { continue };
@@ -205,10 +207,13 @@ impl Cluster {
             if !live {
                 return self.end(launch).map(|()| (State::Ended, total));
             }
-            if changes(launch.program, counts) != before {
-                self.stalls = 0;
-            }
             if ran == 0 {
+                // Looked at only here, as it takes time.
+                let changed = changes(launch.program, counts);
+                if changed != self.changed {
+                    self.changed = changed;
+                    self.stalls = 0;
+                }
                 match self.advance(launch, true) {
                     Ok(true) => continue,
                     Ok(false) => self.stalls += 1,

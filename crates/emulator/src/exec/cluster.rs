@@ -99,7 +99,7 @@ pub struct Cluster {
     /// Set while nothing can run but what waits with a limit of time: `mbarrier.try_wait` then gives up.
     pub stalled: bool,
     /// How often it stalled since a thread last changed something.
-    stalls: u32,
+    pub stalls: u32,
 }
 
 /// What a cluster came to.

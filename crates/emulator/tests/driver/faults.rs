@@ -72,7 +72,7 @@ fn every_planted_fault_is_reported_with_its_line() {
         rest = after;
         let start = SOURCE.find(&format!("void {kernel}(")).expect("the kernel is in the file");
         let line = SOURCE[..start + SOURCE[start..].find("// here").unwrap_or_default()].lines().count();
-        let place = if *marked { format!("[faults.cu:{line}]") } else { "[faults.cu:".to_owned() };
+        let place = if *marked { format!("faults.cu:{line}]") } else { "faults.cu:".to_owned() };
         let named = report.contains(&format!("in kernel {kernel}_bad, block ("));
         if got != *code || !named || !report.contains(part) || !report.contains(&place) {
             wrong.push(format!("{kernel}: expected {code}, \"{part}\", {place}; got {got}:\n{report}"));

@@ -306,6 +306,11 @@ impl Checker {
         self.options.uninitialized
     }
 
+    /// Whether races are checked.
+    pub fn races(&self) -> bool {
+        self.options.races
+    }
+
     /// A thread touches shared memory: `len` bytes from `offset` in the block of rank `block`. To be called before it does. Lanes that
     /// store to the same place by the same instruction are taken to store the same value: [`Checker::shared_warp`] asks.
     ///

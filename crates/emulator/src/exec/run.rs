@@ -336,7 +336,10 @@ fn stop(warp: &Warp, at: usize) -> u32 {
 /// The end of a turn in which no fragment can run any more.
 fn end(cx: &mut Context) -> Result<Turn, Fault> {
     if cx.warp.fragments.is_empty() {
-        return Ok(Turn::Ended);
+        return match cx.warp.products.unfinished() {
+            None => Ok(Turn::Ended),
+            Some(left) => Err(Fault::new(FaultKind::Async, format!("the warp ends with {left}"))),
+        };
     }
     if cx.warp.fragments.iter().any(|fragment| fragment.resting) {
         return Ok(Turn::Spins);

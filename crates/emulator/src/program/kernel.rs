@@ -303,12 +303,7 @@ impl<'a> Emitter<'_, '_, 'a> {
             _ => None,
         });
         let registers = named.flatten().collect();
-        self.program.details.push(Detail {
-            text,
-            implied: false,
-            changes: calls::changes(inst),
-            registers,
-        });
+        self.program.details.push(Detail { text, implied: false, changes: calls::changes(inst), registers });
         self.watches.push(calls::watches(item));
         if let Some(op) = then {
             self.imply(Op::Control(op), guard, inst.line);

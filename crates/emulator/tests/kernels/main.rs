@@ -10,3 +10,4 @@ mod refusals;
 mod rig;
 mod scheduling;
 mod shuffles;
+mod tensor;

@@ -86,7 +86,7 @@ impl Kernel {
             threads: [32, 1, 1],
             cluster: [1; 3],
             dynamic: 0,
-            words: 4096,
+            words: 8192,
             device: Device::of("sm_90a").expect("it is known"),
             options: grid::Options {
                 threads: 1,
@@ -110,6 +110,12 @@ impl Kernel {
 
     pub fn dynamic(self, dynamic: u32) -> Kernel {
         Kernel { dynamic, ..self }
+    }
+
+    /// With all checks on.
+    pub fn checked(mut self) -> Kernel {
+        self.options.check = check::Options { races: true, uninitialized: true };
+        self
     }
 
     pub fn workers(mut self, threads: usize) -> Kernel {

@@ -195,11 +195,11 @@ impl Objects {
         let (offset, object) = self.live.iter().find(|(_, object)| object.tx != 0)?;
         let Object { phase, pending, tx, .. } = object;
         let at = format!(
-            "the mbarrier at shared address 0x{offset:x} is left in phase {phase}, {pending} arrivals pending"
+            "the mbarrier at shared address 0x{offset:x} is left in phase {phase} with {pending} arrivals pending"
         );
         Some(match tx {
-            1.. => format!("{at}, with {tx} bytes announced that never came"),
-            _ => format!("{at}, with {} bytes that nobody announced", -tx),
+            1.. => format!("{at}, and {tx} bytes announced that never came"),
+            _ => format!("{at}, and {} bytes that nobody announced", -tx),
         })
     }
 

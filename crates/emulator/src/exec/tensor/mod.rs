@@ -1,4 +1,4 @@
-//! Matrix products: mma.sync, and wgmma with its groups.
+//! Matrix products: mma.sync, wmma, and wgmma with its groups.
 //!
 //! The hardware leaves order and rounding of a sum open. Here products are exact, a sum of f64 takes C first and then
 //! the products in the order of k, and is rounded once to D's type where the instruction ends, to the nearest; integers are
@@ -14,6 +14,7 @@ mod product;
 #[cfg(test)]
 mod tests;
 mod wgmma;
+mod wmma;
 
 pub use wgmma::Groups;
 
@@ -31,6 +32,8 @@ pub enum Op {
     Mma(Box<mma::Mma>),
     /// wgmma
     Wgmma(wgmma::Op),
+    /// wmma
+    Wmma(Box<wmma::Op>),
 }
 
 /// Decodes an instruction of this family.
@@ -40,6 +43,7 @@ pub enum Op {
 pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<Option<Decoded>> {
     match inst.opcode {
         "mma" => mma::decode(inst, decoder).map(Some),
+        "wmma" => wmma::decode(inst, decoder).map(Some),
         "wgmma" => wgmma::decode(inst, decoder).map(Some),
         _ => Ok(None),
     }
@@ -59,6 +63,7 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
     match op {
         Op::Mma(op) => mma::execute(op, cx),
         Op::Wgmma(op) => wgmma::execute(op, cx),
+        Op::Wmma(op) => wmma::execute(op, cx),
     }
 }
 

@@ -50,7 +50,9 @@ pub fn run() -> Result<()> {
 /// Runs a program on the emulator.
 pub fn emulated(command: &[OsString]) -> Result<()> {
     let emulator = build()?;
-    let [program, arguments @ ..] = command else { bail!("which program? cargo xtask emulated -- PROGRAM ARGS") };
+    let [program, arguments @ ..] = command else {
+        bail!("which program? cargo xtask emulated -- PROGRAM ARGS")
+    };
     let mut command = Command::new(program);
     command.args(arguments).env("LD_LIBRARY_PATH", emulator.library_path()?);
     let status = command.status().with_context(|| format!("{command:?} did not start"))?;

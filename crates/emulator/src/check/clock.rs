@@ -59,6 +59,17 @@ impl Entry {
         }
     }
 
+    /// What is known by both.
+    fn common(&self, other: &Entry) -> Entry {
+        let of = |entry: &Entry, lane: usize| entry.each.as_ref().map_or(entry.all, |each| each[lane]);
+        let mut both = Entry { all: self.all.min(other.all), each: None };
+        if self.each.is_some() || other.each.is_some() {
+            both.each = Some(Box::new(std::array::from_fn(|lane| of(self, lane).min(of(other, lane)))));
+            both.settle();
+        }
+        both
+    }
+
     /// Restores what `each` promises, so that equal knowledge is equal.
     fn settle(&mut self) {
         if let Some(each) = &self.each {
@@ -90,6 +101,11 @@ impl Vector {
         self.0[actor].raise(mask, time);
     }
 
+    /// What is known by both.
+    fn common(&self, other: &Vector) -> Vector {
+        Vector(self.0.iter().zip(&other.0).map(|(ours, theirs)| ours.common(theirs)).collect())
+    }
+
     pub(super) fn join(&mut self, other: &Vector) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), Entry::default());
@@ -107,12 +123,15 @@ pub(super) struct Part {
     pub known: Vector,
     /// Of which writes a proxy fence came in between.
     pub fenced: Vector,
+    /// What a fence of the device's scope has made visible to all, by whomever it was.
+    pub visible: Vector,
 }
 
 impl Part {
     fn join(&mut self, other: &Part) {
         self.known.join(&other.known);
         self.fenced.join(&other.fenced);
+        self.visible.join(&other.visible);
     }
 }
 
@@ -160,13 +179,29 @@ impl Clock {
 
     /// A proxy fence by lanes of `warp`, whose own accesses up to `time` it covers too.
     pub(super) fn fence_proxy(&mut self, warp: u16, mask: u32, time: u32) {
-        let Part { known, fenced } = &mut self.own;
-        fenced.join(known);
-        fenced.raise(warp, mask, time);
-        for part in self.foreign.iter_mut().flat_map(|foreign| Arc::make_mut(foreign).values_mut()) {
-            let Part { known, fenced } = Arc::make_mut(part);
-            fenced.join(known);
-        }
+        self.own.fenced.raise(warp, mask, time);
+        self.parts().for_each(|Part { known, fenced, .. }| fenced.join(known));
+    }
+
+    /// A fence of the device's scope, likewise.
+    pub(super) fn fence_device(&mut self, warp: u16, mask: u32, time: u32) {
+        self.own.visible.raise(warp, mask, time);
+        self.parts().for_each(|Part { known, visible, .. }| visible.join(known));
+    }
+
+    fn parts(&mut self) -> impl Iterator<Item = &mut Part> {
+        let foreign = self.foreign.iter_mut().flat_map(|foreign| Arc::make_mut(foreign).values_mut());
+        std::iter::once(&mut self.own).chain(foreign.map(Arc::make_mut))
+    }
+
+    /// What of its knowledge fences of the device's scope have made visible to all.
+    pub(super) fn publish_visible(&self, own: u32) -> Published {
+        let foreign =
+            self.foreign.iter().flat_map(|foreign| foreign.iter().map(|(number, part)| (*number, &**part)));
+        let parts = std::iter::once((own, &self.own)).chain(foreign);
+        let visible = |part: &Part| Part { known: part.visible.common(&part.known), ..part.clone() };
+        let parts = parts.filter(|(_, part)| !part.visible.0.is_empty());
+        Published { parts: parts.map(|(number, part)| (number, Arc::new(visible(part)))).collect() }
     }
 
     fn meet(&mut self, number: u32, part: &Arc<Part>) {

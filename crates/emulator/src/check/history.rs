@@ -254,13 +254,24 @@ impl Cell {
 
     #[cold]
     fn touch_many(&mut self, me: &Touch, whole: bool, cap: usize) -> Result<(), Clash> {
-        let mut kept = Vec::with_capacity(cap);
+        let mut gone = 0u64;
+        let mut count = 0;
         for other in self.stamps() {
-            if !(me.against(other, whole)? && me.stands_for(other)) {
-                kept.push(*other);
-            }
+            gone |= u64::from(me.against(other, whole)? && me.stands_for(other)) << count;
+            count += 1;
         }
-        if !kept.iter_mut().any(|other| merge(other, &me.stamp, whole)) && kept.len() < cap {
+        let Cell { first, more } = self;
+        let Some(more) = more else { return Ok(()) };
+        if gone == 0 {
+            let merged = first.iter_mut().chain(more.iter_mut()).any(|other| merge(other, &me.stamp, whole));
+            if !merged && count < cap {
+                more.push(me.stamp);
+            }
+            return Ok(());
+        }
+        let kept = self.stamps().enumerate().filter(|(index, _)| gone >> index & 1 == 0);
+        let mut kept: Vec<Stamp> = kept.map(|(_, stamp)| *stamp).collect();
+        if !kept.iter_mut().any(|other| merge(other, &me.stamp, whole)) {
             kept.push(me.stamp);
         }
         self.set(&kept);

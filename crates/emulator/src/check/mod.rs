@@ -3,7 +3,62 @@
 //! A happens-before engine. Instructions tell it what they touch ([`Checker::shared`], [`Checker::global`]), what orders
 //! them ([`Checker::release`], [`Checker::acquire`], [`Checker::fence`]) and what goes on by itself
 //! ([`Checker::issue`], [`Checker::asynchronous`], [`Checker::complete`]). It answers with a [`Fault`] where two accesses
-//! have no order.
+//! have no order. It does not wait for a race to do harm: what matters is whether anything in the program orders the two, not
+//! which came first this time.
+//!
+//! # The model
+//!
+//! That of PTX, as far as its manual goes, byte by byte. Two accesses of a byte, one of them a write, are a race unless one happens
+//! before the other, or both are strong (atomic, `.relaxed`, `.volatile`, `.acquire`, `.release`) and the scope of each holds the
+//! other's thread. One happens before another
+//!
+//! - in the program of one thread. Lanes of a warp are threads like any others: that they run side by side orders nothing;
+//! - from before `bar.sync`, `bar.red`, `bar.arrive`, `barrier.cluster.arrive` (but not its `.relaxed` form) and `mbarrier.arrive` to behind the wait of the same phase, and
+//!   among the lanes of `bar.warp.sync`. `shfl`, `vote` and `match` order nothing;
+//! - from a release of a place in memory to an acquire that finds its value, or one that atomics made of it; `fence` and a strong
+//!   write are a release, a strong read and `fence` an acquire. Both scopes have to hold the other's thread;
+//! - from a thread to the asynchronous operations that it issues, and from their end to who waited for it: `cp.async.wait_group`,
+//!   `cp.async.bulk.wait_group` (with `.read`, its reads alone), `wgmma.wait_group`, or the mbarrier that they complete on;
+//! - from one launch to the next.
+//!
+//! Bulk operations and `wgmma` go through the async proxy. What threads wrote comes before their accesses only if
+//! `fence.proxy.async` stands between: by the writer before the barrier, or by the issuer behind it. (The manual asks for the former. The
+//! latter is what some kernels do, and it works.)
+//!
+//! # What is reported
+//!
+//! | | |
+//! |---|---|
+//! | [`Race`](crate::fault::FaultKind::Race) | Two accesses without order, in shared or global memory, in a block, a cluster or the grid. Atomics of too narrow a scope. Lanes of one instruction that store different values to one place. Memory that is read by `ld.global.nc` and written in the same launch |
+//! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence |
+//! | [`Uninitialized`](crate::fault::FaultKind::Uninitialized) | A read of shared or global memory that neither the host nor a kernel wrote |
+//!
+//! # What is not
+//!
+//! Silence says that this run of the program on this input was in order. Another path through it may not be, and the engine sees less
+//! than the model in these places:
+//!
+//! - `fence.sc` orders what `fence.acq_rel` does, and what it made visible stays so for who learns of it at a barrier: each thread of a block
+//!   may fence, and one of them raise the flag behind the barrier. That any two of them are ordered in some way is not taken for order between the
+//!   accesses around them, or `__threadfence()` without a flag would hide every race. (A program that relies on the order of fences alone, as
+//!   Dekker's does, may be reported wrongly.)
+//! - Lanes of one instruction that store the same value to a place are let pass; so are atomics of different sizes that overlap.
+//! - What an asynchronous operation reads in global memory counts as read when it is issued: a store there before it has ended is seen
+//!   only if nothing orders it after the issue.
+//! - A store that is not strong leaves what was released at its place, as if it had not been made.
+//! - Of accesses to a byte that no order relates, 8 are remembered in global memory and 64 in shared memory: of a place that so many threads read,
+//!   a later write that is ordered after just these is let pass.
+//! - A release by an mbarrier in the default scope `.cta` orders blocks of a cluster too, as kernels rely on.
+//! - A group of copies that nobody waits for is reported where its bytes are used, not where its thread ends.
+//! - Memory counts as written from the first store on, whatever was stored: copying what was never written makes it written.
+//! - Local memory and registers are not its business; the interpreter itself looks after them.
+//!
+//! # How it works
+//!
+//! As FastTrack does: every thread has a vector clock, every byte remembers the accesses that a later one can still race with, each
+//! as an actor and its time, and a new access is held against them. Threads of a warp nearly always know the same, so a warp has one clock until its lanes
+//! learn different things; a line of 64 bytes that warps touch in rows, each lane its own part, has one history until something else
+//! touches it. The unit tests hold all of this against a model that keeps every access of every byte and a clock of every thread.
 
 mod clock;
 mod flights;
@@ -251,6 +306,11 @@ impl Checker {
         self.options.uninitialized
     }
 
+    /// Whether races are checked.
+    pub fn races(&self) -> bool {
+        self.options.races
+    }
+
     /// A thread touches shared memory: `len` bytes from `offset` in the block of rank `block`. To be called before it does. Lanes that
     /// store to the same place by the same instruction are taken to store the same value: [`Checker::shared_warp`] asks.
     ///
@@ -454,6 +514,22 @@ impl Checker {
         }
     }
 
+    /// What a fence of these lanes covered, of the scope of their cluster or beyond, happens before what others do after they
+    /// [`acquire`](Self::acquire) the object: an arrival that is `.relaxed`, behind a fence.
+    pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        self.meeting(object);
+        if let Some(meeting) = self.meetings.get_mut(&object) {
+            for (group, clock, time) in self.lanes[warp as usize].fences_of(lanes, Scope::Cluster) {
+                meeting.open.join(clock);
+                meeting.open.own.known.raise(warp as u16, group, time);
+            }
+        }
+    }
+
     /// What was released into the object happens before what these lanes do from now on.
     pub fn acquire(&mut self, warp: u32, lanes: u32, object: Object) {
         if !self.options.races {
@@ -485,7 +561,7 @@ impl Checker {
             return;
         }
         self.settle(warp);
-        self.lanes[warp as usize].fence(lanes, scope, self.cluster);
+        self.lanes[warp as usize].fence(warp as u16, lanes, scope, self.cluster);
     }
 
     /// `fence.proxy.async`: what these lanes wrote may be read by asynchronous operations that are ordered after.

@@ -45,6 +45,12 @@ fn releases(of: &mut Lanes, warp: u32, lane: u32, cluster: u32, order: Order) ->
             all.push((*scope, clock));
         }
     }
+    if scope(order) >= Scope::Device {
+        let visible = of.visible(warp, lane, cluster);
+        if !visible.is_empty() {
+            all.push((Scope::Device, visible));
+        }
+    }
     all
 }
 

@@ -134,6 +134,13 @@ impl Lanes {
         Some(with_own(clock, warp, 1 << lane, *time).publish(cluster))
     }
 
+    /// What lanes knew, and the time, at their last fence of at least a scope.
+    pub(super) fn fences_of(&self, mask: u32, scope: Scope) -> impl Iterator<Item = (u32, &Clock, u32)> {
+        let fences =
+            self.fences[level(scope)].iter().map(move |(group, clock, time)| (group & mask, &**clock, *time));
+        fences.filter(|(group, ..)| *group != 0)
+    }
+
     /// What a lane's strong read at `level` found, if a fence turns it into knowledge.
     pub(super) fn found(&mut self, lane: u32, level: usize, what: Published) {
         if !what.is_empty() {
@@ -141,8 +148,13 @@ impl Lanes {
         }
     }
 
+    /// What a lane knows that fences, of others too, have made visible to all.
+    pub(super) fn visible(&self, warp: u16, lane: u32, cluster: u32) -> Published {
+        with_own(self.clock(lane).1, warp, 1 << lane, self.time).publish_visible(cluster)
+    }
+
     /// A fence.
-    pub(super) fn fence(&mut self, mask: u32, scope: Scope, cluster: u32) {
+    pub(super) fn fence(&mut self, warp: u16, mask: u32, scope: Scope, cluster: u32) {
         for lane in lanes(mask) {
             if let Some(read) = self.read[lane].take() {
                 self.update(1 << lane, |clock, _| clock.absorb(&read[level(scope)], cluster));
@@ -161,6 +173,9 @@ impl Lanes {
                 *group != 0
             });
             fences.extend(clocks.iter().cloned());
+        }
+        if level(scope) + 1 == LEVELS {
+            self.update(mask, |clock, inside| clock.fence_device(warp, inside, time));
         }
     }
 }

@@ -95,24 +95,28 @@ impl Copy {
     /// Copies.
     ///
     /// # Errors
-    /// Where one of the ends leads to memory that is not there: then some rows may have been copied.
+    /// Where one of the ends leads to memory that is not there: then nothing is copied.
     pub(super) fn run(&self, driver: &Driver) -> Result<()> {
-        for slice in 0..self.depth {
-            for row in 0..self.height {
-                let at = |end: End| {
-                    end.side.offset(slice.wrapping_mul(end.slice).wrapping_add(row.wrapping_mul(end.pitch)))
-                };
-                copy_row(driver, at(self.to), at(self.from), self.width)?;
-            }
-        }
-        Ok(())
+        self.rows().try_for_each(|(to, from)| {
+            to.find(driver, self.width)?;
+            from.find(driver, self.width).map(|_| ())
+        })?;
+        self.rows().try_for_each(|(to, from)| copy_row(driver, to, from, self.width))
+    }
+
+    /// Where each row goes and comes from; none where rows have no bytes.
+    fn rows(&self) -> impl Iterator<Item = (Side, Side)> {
+        let height = if self.width > 0 { self.height } else { 0 };
+        let places = (0..self.depth).flat_map(move |slice| (0..height).map(move |row| (slice, row)));
+        let (to, from) = (self.to, self.from);
+        places.map(move |(slice, row)| {
+            let at = |end: End| slice.wrapping_mul(end.slice).wrapping_add(row.wrapping_mul(end.pitch));
+            (to.side.offset(at(to)), from.side.offset(at(from)))
+        })
     }
 }
 
 fn copy_row(driver: &Driver, to: Side, from: Side, len: u64) -> Result<()> {
-    if len == 0 {
-        return Ok(());
-    }
     match (to.find(driver, len)?, from.find(driver, len)?) {
         (Found::Global(to, at), Found::Host(from)) => to.write(at, from.read(len as usize)?),
         (Found::Host(to), Found::Global(from, at)) => from.read(at, to.write(len as usize)?),

@@ -92,3 +92,6 @@ pub(super) fn host_function(call: impl FnOnce()) {
     call();
     HOST_FUNCTION.set(false);
 }
+
+#[cfg(test)]
+mod tests;

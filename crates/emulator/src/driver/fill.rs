@@ -59,12 +59,15 @@ impl Fill {
     /// Fills.
     ///
     /// # Errors
-    /// Where it leads to memory that is not there: then some rows may have been filled.
+    /// Where it leads to memory that is not there: then nothing is filled.
     pub(super) fn run(&self, driver: &Driver) -> Result<()> {
         let bytes = self.width * u64::from(self.element);
         let pattern = &self.value.to_le_bytes()[..self.element as usize];
-        for row in 0..if bytes > 0 { self.height } else { 0 } {
-            let (found, at) = resolve(driver, self.to.wrapping_add(row.wrapping_mul(self.pitch)), bytes)?;
+        let rows = if bytes > 0 { self.height } else { 0 };
+        let row = |index: u64| resolve(driver, self.to.wrapping_add(index.wrapping_mul(self.pitch)), bytes);
+        (0..rows).try_for_each(|index| row(index).map(|_| ()))?;
+        for index in 0..rows {
+            let (found, at) = row(index)?;
             found.fill(at, bytes, pattern);
         }
         Ok(())

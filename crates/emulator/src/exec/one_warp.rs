@@ -21,7 +21,7 @@ pub struct OneWarp<'a> {
 impl<'a> OneWarp<'a> {
     /// Without registers.
     pub fn new() -> OneWarp<'a> {
-        let program = Program { name: "test".into(), dynamic_align: 1, ..Program::default() };
+        let program = Program::default();
         let mut decoder = Decoder::default();
         decoder.scopes.push(Default::default());
         OneWarp { warp: Warp::new(&program, 0, 0, 32), decoder }

@@ -155,9 +155,16 @@ wide_lane! {
 }
 
 /// A [`Run`] from what a lane does: `lanes!(|a: u32, b: u32| u32: a & b)`. With `imm;` in front, `imm` is [`Args::imm`].
+/// With `; again |value| rare => exact` behind, lanes whose value is `rare` are computed once more, in the way that costs.
 macro_rules! lanes {
     (|$($x:ident: $X:ty),+| $D:ty: $body:expr) => { lanes!(_imm; |$($x: $X),+| $D: $body) };
-    ($imm:ident; |$($x:ident: $X:ty),+| $D:ty: $body:expr) => {{
+    ($imm:ident; |$($x:ident: $X:ty),+| $D:ty: $body:expr) => {
+        lanes!($imm; |$($x: $X),+| $D: $body; again |value| false => value)
+    };
+    (
+        $imm:ident; |$($x:ident: $X:ty),+| $D:ty: $body:expr;
+        again |$value:ident| $again:expr => $exact:expr
+    ) => {{
         #[inline(always)]
         fn each(
             warp: &mut $crate::exec::Warp,
@@ -169,9 +176,22 @@ macro_rules! lanes {
             let mut sources = args.src.iter();
             $(let $x = <$X as Lane>::view(warp, sources.next().copied().unwrap_or_default());)+
             let mut values = [<$D as Lane>::ZERO; LANES];
+            let mut again = false;
             for (lane, value) in values.iter_mut().enumerate() {
                 $(let $x = <$X as Lane>::at($x, lane);)+
-                *value = $body;
+                let $value = $body;
+                again |= $again;
+                *value = $value;
+            }
+            if again {
+                for (lane, value) in values.iter_mut().enumerate() {
+                    let $value = *value;
+                    if $again {
+                        $(let $x = <$X as Lane>::at($x, lane);)+
+                        let _ = ($($x,)+);
+                        *value = $exact;
+                    }
+                }
             }
             <$D as Lane>::store(warp, args.dst, &values, mask);
         }
@@ -328,8 +348,8 @@ pub enum Op {
         carry: [Test; 2],
         /// Of what.
         args: Args,
-        /// Whether a carry comes in.
-        input: bool,
+        /// The carry that comes in where the instruction does not read it; `None` where it does.
+        start: Option<u32>,
         /// Whether one goes out.
         output: bool,
         /// Index of the predicate that is the carry bit.
@@ -361,8 +381,8 @@ pub(super) fn rare(op: &Op, warp: &mut Warp, active: u32) {
             run.call(warp, args, active);
             warp.set_predicate(*p, holds, active);
         }
-        Op::Carry { run, carry, args, input, output, flag } => {
-            let carried = if *input { warp.predicates[*flag as usize] } else { 0 };
+        Op::Carry { run, carry, args, start, output, flag } => {
+            let carried = start.unwrap_or(warp.predicates[*flag as usize]);
             let out = if *output {
                 carry[0].call(warp, args) & !carried | carry[1].call(warp, args) & carried
             } else {

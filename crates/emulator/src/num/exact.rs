@@ -1,6 +1,6 @@
 //! Arithmetic of any format in integers: the exact result, or enough of it to round it once.
 
-use super::{Format, Rounding};
+use super::{F32, Format, Rounding};
 
 /// A number as `±significand · 2^exponent`. Where bits were dropped below, the lowest is set: then the number lies
 /// strictly between two that more bits could tell apart, and rounding to far fewer bits sees the same.
@@ -249,9 +249,37 @@ pub fn mul(format: Format, a: u64, b: u64, rounding: Rounding) -> u64 {
 
 /// `a / b`
 pub fn div(format: Format, a: u64, b: u64, rounding: Rounding) -> u64 {
-    let (a, b) = (Value::decode(format, a), Value::decode(format, b));
+    quotient(Value::decode(format, a), Value::decode(format, b)).encode(format, rounding, false)
+}
+
+/// f32 with exponents without end.
+const UNBOUNDED: Format = Format { exponent: 11, ..F32 };
+
+/// Whether a result is below the normal numbers of f32 when it is rounded to 24 bits, whatever its exponent: then `.ftz`
+/// makes it 0, even where f32 would round it up to the smallest normal number. ptxas 13.0 folds `mul.ftz` so, and its
+/// `div.rn.ftz` works so.
+fn is_tiny(value: Value, rounding: Rounding) -> bool {
+    let smallest = ((UNBOUNDED.bias() - F32.bias() + 1) as u64) << F32.fraction;
+    value.encode(UNBOUNDED, rounding, false) & (UNBOUNDED.sign() - 1) < smallest
+}
+
+/// [`is_tiny`] of `a · b + c`.
+#[cold]
+pub fn fma_is_tiny(a: f32, b: f32, c: f32, rounding: Rounding) -> bool {
+    let [a, b, c] = [a, b, c].map(|x| Value::decode(F32, x.to_bits().into()));
+    is_tiny(plus(times(a, b), c, rounding), rounding)
+}
+
+/// [`is_tiny`] of `a / b`.
+#[cold]
+pub fn div_is_tiny(a: f32, b: f32, rounding: Rounding) -> bool {
+    let [a, b] = [a, b].map(|x| Value::decode(F32, x.to_bits().into()));
+    is_tiny(quotient(a, b), rounding)
+}
+
+fn quotient(a: Value, b: Value) -> Value {
     let negative = a.is_negative() != b.is_negative();
-    let quotient = match (a, b) {
+    match (a, b) {
         (Value::Nan, _) | (_, Value::Nan) | (Value::Infinite(_), Value::Infinite(_)) => Value::Nan,
         (Value::Infinite(_), _) => Value::Infinite(negative),
         (_, Value::Infinite(_)) => Value::Finite(Finite { negative, exponent: 0, significand: 0 }),
@@ -260,8 +288,7 @@ pub fn div(format: Format, a: u64, b: u64, rounding: Rounding) -> u64 {
             (_, 0) => Value::Infinite(negative),
             _ => Value::Finite(a.over(b)),
         },
-    };
-    quotient.encode(format, rounding, false)
+    }
 }
 
 /// `√a`

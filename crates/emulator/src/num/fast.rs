@@ -6,8 +6,8 @@ use super::Rounding;
 
 /// The canonical NaN of f32.
 pub const NAN32: f32 = f32::from_bits(0x7fff_ffff);
-/// The canonical NaN of f64.
-pub const NAN64: f64 = f64::from_bits(0x7ff8_0000_0000_0000);
+/// The NaN that f64 arithmetic makes of numbers.
+pub const NAN64: f64 = f64::from_bits(0xfff8_0000_0000_0000);
 /// The canonical NaN of f16 and of bf16.
 pub const NAN16: u16 = 0x7fff;
 
@@ -33,11 +33,47 @@ pub fn canonical(x: f32) -> f32 {
     if bits & i32::MAX > 0x7f80_0000 { NAN32 } else { x }
 }
 
-/// Any NaN becomes the canonical one.
+/// Whether it is NaN, by its bits.
 #[inline(always)]
-pub fn canonical64(x: f64) -> f64 {
-    let bits = x.to_bits() as i64;
-    if bits & i64::MAX > 0x7ff0_0000_0000_0000 { NAN64 } else { x }
+fn is_nan64(x: f64) -> bool {
+    x.to_bits() as i64 & i64::MAX > 0x7ff0_0000_0000_0000
+}
+
+/// A NaN, quiet.
+#[inline(always)]
+pub fn quiet64(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() | 0x0008_0000_0000_0000)
+}
+
+/// What f64 arithmetic gives instead of a NaN `result`: the first source that is NaN, quiet, or else [`NAN64`].
+#[inline(always)]
+pub fn canonical64<const N: usize>(result: f64, sources: [f64; N]) -> f64 {
+    let mut value = if is_nan64(result) { NAN64 } else { result };
+    for source in sources.into_iter().rev() {
+        value = if is_nan64(source) { quiet64(source) } else { value };
+    }
+    value
+}
+
+/// As an f64. A NaN keeps its sign and what it carries.
+#[inline(always)]
+pub fn f32_to_f64(x: f32) -> f64 {
+    let bits = u64::from(x.to_bits());
+    let nan = (bits & 0x8000_0000) << 32 | 0x7ff8_0000_0000_0000 | (bits & 0x007f_ffff) << 29;
+    let is_nan = bits as i32 & i32::MAX > 0x7f80_0000;
+    if is_nan { f64::from_bits(nan) } else { f64::from(x) }
+}
+
+/// The f32 nearest to an f64. A NaN keeps its sign and the upper bits of what it carries.
+#[inline(always)]
+pub fn f64_to_f32(x: f64) -> f32 {
+    if is_nan64(x) { nan_to_f32(x.to_bits()) } else { x as f32 }
+}
+
+/// A NaN of f64 as one of f32.
+#[inline(always)]
+pub fn nan_to_f32(bits: u64) -> f32 {
+    f32::from_bits((bits >> 32) as u32 & 0x8000_0000 | 0x7fc0_0000 | (bits >> 29) as u32 & 0x007f_ffff)
 }
 
 /// `.sat`: clamped to [+0, 1]; NaN becomes +0.

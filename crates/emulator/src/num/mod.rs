@@ -50,13 +50,13 @@ pub struct Format {
     pub padding: u32,
     /// Whether the largest exponent is kept for infinities and NaNs; else only its largest fraction is a NaN.
     pub infinities: bool,
-    /// The NaN that arithmetic gives.
+    /// The NaN of arithmetic on numbers.
     pub nan: u64,
 }
 
 /// IEEE binary64.
 pub const F64: Format =
-    Format { exponent: 11, fraction: 52, padding: 0, infinities: true, nan: 0x7ff8_0000_0000_0000 };
+    Format { exponent: 11, fraction: 52, padding: 0, infinities: true, nan: 0xfff8_0000_0000_0000 };
 /// IEEE binary32.
 pub const F32: Format = Format { exponent: 8, fraction: 23, padding: 0, infinities: true, nan: 0x7fff_ffff };
 /// IEEE binary16.

@@ -216,7 +216,7 @@ fn a_swizzle_crosses_the_chunk_with_the_row_as_the_programming_guide_draws_it() 
     for (swizzle, chunks) in [(Swizzle::Bytes32, 2), (Swizzle::Bytes64, 4), (Swizzle::Bytes128, 8)] {
         for address in 0..4096 {
             let (row, chunk) = (address / 128, address % (16 * chunks) / 16);
-            let moved = address - chunk * 16 + (chunk ^ row % chunks) * 16;
+            let moved = address - chunk * 16 + (chunk ^ (row % chunks)) * 16;
             assert_eq!(swizzle.apply(address), moved, "{swizzle:?} {address}");
         }
     }

@@ -68,6 +68,10 @@ fn a_store_of_what_was_written_without_a_proxy_fence() {
     rig.fault(&body("", READ), "k", &params, "fence.proxy.async");
     rig.fault(&body(FENCE, "cp.async.bulk.commit_group;"), "k", &params, "cp.async.bulk.wait_group.read");
     rig.fault(&body(FENCE, ""), "k", &params, "cp.async.bulk.commit_group is missing");
+    let unchecked = Rig { checked: false, ..self::rig() };
+    let memory = unchecked.allocate(&[0; 128]);
+    unchecked.run(&body("", ""), "k", &[&memory.base.to_le_bytes()]);
+    assert_eq!(contents(&memory)[124..], 31u32.to_le_bytes(), "without checks it arrives, as on a device");
 }
 
 #[test]

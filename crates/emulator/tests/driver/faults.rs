@@ -11,27 +11,34 @@ const SOURCE: &str = include_str!("../kernels/faults.cu");
 type Fault = (&'static str, u32, u32, &'static str, &'static str, bool);
 
 const FAULTS: &[Fault] = &[
-    ("past_the_end", 5, 64, "CUDA_ERROR_ILLEGAL_ADDRESS", "past the end of the allocation of 1024 bytes", true),
+    (
+        "past_the_end",
+        5,
+        64,
+        "CUDA_ERROR_ILLEGAL_ADDRESS",
+        "past the end of the allocation of 1024 bytes",
+        true,
+    ),
     ("misaligned", 1, 64, "CUDA_ERROR_MISALIGNED_ADDRESS", "multiple", true),
     ("past_shared", 1, 64, "CUDA_ERROR_ILLEGAL_ADDRESS", "shared memory", true),
     ("unwritten_shared", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "nobody has written", true),
     ("unwritten_global", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "nobody has written", true),
-    ("shared_race", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("overwritten_too_soon", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("global_race", 2, 64, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("missing_fence", 2, 32, "CUDA_ERROR_LAUNCH_FAILED", "", true),
+    ("shared_race", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "shared memory of block 0", true),
+    ("overwritten_too_soon", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "races with an earlier", true),
+    ("global_race", 2, 64, "CUDA_ERROR_LAUNCH_FAILED", "races with an earlier", true),
+    ("missing_fence", 2, 32, "CUDA_ERROR_LAUNCH_FAILED", "no release and acquire order the two", true),
     ("barrier_of_some", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "barrier", true),
     ("barrier_of_one_warp", 1, 64, "CUDA_ERROR_LAUNCH_TIMEOUT", "deadlock", true),
-    ("copy_not_waited_for", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("bulk_read_too_soon", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "", true),
+    ("copy_not_waited_for", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "while a cp.async writes there", true),
+    ("bulk_read_too_soon", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "while a bulk copy writes there", true),
     ("missing_proxy_fence", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "fence.proxy.async", true),
-    ("source_overwritten", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("one_arrival_too_many", 1, 32, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("barrier_without_init", 1, 32, "CUDA_ERROR_LAUNCH_FAILED", "", false),
+    ("source_overwritten", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "while a bulk copy reads there", true),
+    ("one_arrival_too_many", 1, 32, "CUDA_ERROR_LAUNCH_FAILED", "arrivals", true),
+    ("barrier_without_init", 1, 32, "CUDA_ERROR_LAUNCH_FAILED", "none is initialised there", false),
     ("too_few_bytes", 1, 32, "CUDA_ERROR_LAUNCH_TIMEOUT", "deadlock", false),
-    ("operands_overwritten", 1, 128, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("sums_not_waited_for", 1, 128, "CUDA_ERROR_LAUNCH_FAILED", "", true),
-    ("arrival_at_the_dead", 2, 64, "CUDA_ERROR_LAUNCH_FAILED", "", false),
+    ("operands_overwritten", 1, 128, "CUDA_ERROR_LAUNCH_FAILED", "wgmma", true),
+    ("sums_not_waited_for", 1, 128, "CUDA_ERROR_LAUNCH_FAILED", "register of D of a wgmma in flight", true),
+    ("arrival_at_the_dead", 2, 64, "CUDA_ERROR_LAUNCH_FAILED", "has ended", false),
     ("trap", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "trap", true),
     ("assertion", 1, 64, "CUDA_ERROR_ASSERT", "assertion `inp[3] == 0` failed", true),
 ];
@@ -67,12 +74,13 @@ fn every_planted_fault_is_reported_with_its_line() {
     let mut wrong = Vec::new();
     let mut rest = text.as_str();
     for (kernel, _, _, code, part, marked) in FAULTS {
-        let (report, after) = rest.split_once(&format!("case {kernel} ")).expect("every case ends with its code");
+        let (report, after) =
+            rest.split_once(&format!("case {kernel} ")).expect("every case ends with its code");
         let (got, after) = after.split_once('\n').expect("a line");
         rest = after;
         let start = SOURCE.find(&format!("void {kernel}(")).expect("the kernel is in the file");
         let line = SOURCE[..start + SOURCE[start..].find("// here").unwrap_or_default()].lines().count();
-        let place = if *marked { format!("[faults.cu:{line}]") } else { "[faults.cu:".to_owned() };
+        let place = if *marked { format!("faults.cu:{line}]") } else { "faults.cu:".to_owned() };
         let named = report.contains(&format!("in kernel {kernel}_bad, block ("));
         if got != *code || !named || !report.contains(part) || !report.contains(&place) {
             wrong.push(format!("{kernel}: expected {code}, \"{part}\", {place}; got {got}:\n{report}"));
@@ -97,8 +105,8 @@ fn what_is_not_to_be_checked_is_not() {
     let Some(ptx) = compile(SOURCE, "faults.cu", &[]) else { return };
     let ptx = ptx.to_src();
     if is_child() {
-        for kernel in ["unwritten_shared", "shared_race", "past_the_end"] {
-            eprintln!("case {kernel} {}", name(run(&ptx, &format!("{kernel}_bad"), 5, 64)));
+        for (kernel, blocks) in [("unwritten_shared", 1), ("overwritten_too_soon", 1), ("past_the_end", 5)] {
+            eprintln!("case {kernel} {}", name(run(&ptx, &format!("{kernel}_bad"), blocks, 64)));
         }
         return;
     }
@@ -107,9 +115,11 @@ fn what_is_not_to_be_checked_is_not() {
         !text.contains(&format!("case {kernel} CUDA_SUCCESS"))
     };
     // Addresses are always checked: without memory there is nothing to read.
-    for (check, unwritten, race) in [("none", false, false), ("races", false, true), ("uninitialized", true, false)] {
+    for (check, unwritten, race) in
+        [("none", false, false), ("races", false, true), ("uninitialized", true, false)]
+    {
         assert_eq!(failed(check, "unwritten_shared"), unwritten, "{check}");
-        assert_eq!(failed(check, "shared_race"), race, "{check}");
+        assert_eq!(failed(check, "overwritten_too_soon"), race, "{check}");
         assert!(failed(check, "past_the_end"), "{check}");
     }
 }

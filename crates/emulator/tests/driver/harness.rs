@@ -120,7 +120,7 @@ pub fn launch(function: usize, grid: u32, threads: u32, params: &[&dyn Param]) -
 
 /// Launches in a stream.
 pub fn launch_in(function: usize, grid: u32, threads: u32, stream: usize, params: &[&dyn Param]) -> u32 {
-    let mut pointers: Vec<*mut c_void> = params.iter().map(|param| param.pointer()).collect();
+    let mut pointers: Vec<*mut c_void> = params.iter().map(|param| (**param).pointer()).collect();
     cu!(cuLaunchKernel(function, grid, 1, 1, threads, 1, 1, 0, stream, pointers.as_mut_ptr(), null_mut()))
 }
 

@@ -94,7 +94,7 @@ fn grids_and_blocks_out_of_range_are_refused() {
     refused(launch(add, [1; 3], [1024, 2, 1], 0), api::INVALID_VALUE);
     refused(launch(add, [1; 3], [32, 32, 2], 0), api::INVALID_VALUE);
     refused(launch(0, [1; 3], [1; 3], 0), api::INVALID_HANDLE);
-    refused(launch(add + 16, [1; 3], [1; 3], 0), api::INVALID_HANDLE);
+    refused(launch(add + 8, [1; 3], [1; 3], 0), api::INVALID_HANDLE);
     ok!(cuCtxSynchronize());
 }
 

@@ -101,10 +101,9 @@ CASE(missing_fence)
 
 template <bool BAD> __device__ void barrier_of_some(ARGS) {
     out[threadIdx.x] = inp[threadIdx.x];
-    if (BAD ? threadIdx.x < 40 : threadIdx.x < 64) {
-        __syncthreads();  // here
-        out[threadIdx.x] += 1;
-    }
+    if (!BAD || threadIdx.x < 40) __syncthreads();  // here
+    out[threadIdx.x] += 1;
+    __syncthreads();
 }
 CASE(barrier_of_some)
 
@@ -267,7 +266,7 @@ template <bool BAD> __device__ void operands_overwritten(ARGS) {
     if (!BAD) __syncthreads();
     *(volatile unsigned*)&b[threadIdx.x % 64] = 0;  // here
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-    out[threadIdx.x] = (unsigned)d[threadIdx.x % 4] + inp[0] * 0;
+    out[threadIdx.x] = (unsigned)d[0] + inp[0] * 0;
 }
 CASE(operands_overwritten)
 

@@ -11,3 +11,4 @@ mod refusals;
 mod rig;
 mod scheduling;
 mod shuffles;
+mod tensor;

@@ -112,6 +112,12 @@ impl Kernel {
         Kernel { dynamic, ..self }
     }
 
+    /// With all checks on.
+    pub fn checked(mut self) -> Kernel {
+        self.options.check = check::Options { races: true, uninitialized: true };
+        self
+    }
+
     pub fn workers(mut self, threads: usize) -> Kernel {
         self.options.threads = threads;
         self

@@ -96,9 +96,28 @@ fn the_clusters_barrier_orders_its_blocks() {
     cluster.phase(Object::Cluster);
     cluster.acquire(2, WARP, Object::Cluster);
     silent(cluster.read(thread(2, 3), 0));
-    // barrier.cluster.arrive.relaxed: no release.
-    silent(cluster.write(thread(1, 0), 4));
-    refused(cluster.read(thread(2, 3), 4), FaultKind::Race, Some((1, 0)), 2);
+}
+
+#[test]
+fn a_relaxed_arrival_releases_what_a_fence_covered() {
+    for fenced in [false, true] {
+        let mut cluster = cluster();
+        silent(cluster.write(thread(0, 0), 0));
+        if fenced {
+            cluster.fence(0, 1, Scope::Cluster);
+        }
+        silent(cluster.write(thread(0, 0), 4));
+        cluster.release_fenced(0, WARP, Object::Cluster);
+        cluster.phase(Object::Cluster);
+        cluster.acquire(2, WARP, Object::Cluster);
+        let read = cluster.read(thread(2, 3), 0);
+        if fenced {
+            silent(read)
+        } else {
+            refused(read, FaultKind::Race, Some((0, 0)), 2)
+        }
+        refused(cluster.read(thread(2, 3), 4), FaultKind::Race, Some((0, 0)), 2);
+    }
 }
 
 #[test]
@@ -162,6 +181,27 @@ fn fences_make_a_release_and_an_acquire_of_relaxed_accesses() {
         }
         let read = cluster.read(thread(1, 1), 0);
         if released && acquired { silent(read) } else { refused(read, FaultKind::Race, Some((0, 0)), 2) }
+    }
+}
+
+#[test]
+fn each_thread_may_fence_and_one_raise_the_flag_behind_the_barrier() {
+    let order = Order::Relaxed(Scope::Device);
+    for (fenced, met) in [(true, true), (false, true), (true, false)] {
+        let mut cluster = cluster();
+        silent(cluster.write(thread(0, 5), 0));
+        if fenced {
+            cluster.fence(0, WARP, Scope::Device);
+        }
+        if met {
+            cluster.barrier(&[0, 1]);
+        }
+        silent(cluster.strong(thread(0, 0), 64, Access::Atomic, order));
+        let flag = |cluster: &mut Checker| cluster.shared(thread(2, 0), 0, 64, 4, Access::Atomic, order, 3);
+        silent(flag(&mut cluster));
+        cluster.fence(2, 1, Scope::Device);
+        let read = cluster.read(thread(2, 0), 0);
+        if fenced && met { silent(read) } else { refused(read, FaultKind::Race, Some((0, 5)), 2) }
     }
 }
 

@@ -13,6 +13,8 @@ const THREADS: usize = 4 * LANES;
 struct Known {
     all: Vec<u32>,
     fenced: Vec<u32>,
+    /// Behind a fence of the device's scope.
+    visible: Vec<u32>,
 }
 
 fn of(clock: &[u32], actor: usize) -> u32 {
@@ -28,7 +30,11 @@ fn raise(clock: &mut Vec<u32>, actor: usize, time: u32) {
 
 impl Known {
     fn join(&mut self, other: &Known) {
-        for (ours, theirs) in [(&mut self.all, &other.all), (&mut self.fenced, &other.fenced)] {
+        for (ours, theirs) in [
+            (&mut self.all, &other.all),
+            (&mut self.fenced, &other.fenced),
+            (&mut self.visible, &other.visible),
+        ] {
             theirs.iter().enumerate().for_each(|(actor, time)| raise(ours, actor, *time));
         }
     }
@@ -231,6 +237,10 @@ impl Model {
                     list.push((block, scope, known.clone()));
                 }
             }
+            if level == 2 {
+                let known = &self.threads[me];
+                list.push((block, 2, Known { all: known.visible.clone(), ..known.clone() }));
+            }
             if matches!(touch.order, Order::Release(_) | Order::AcquireRelease(_)) {
                 list.push((block, level, self.threads[me].clone()));
                 self.step(me);
@@ -274,6 +284,11 @@ impl Model {
             let level = (scope as usize).min(2);
             let found = self.found[me][level].clone();
             self.threads[me].join(&found);
+            if level == 2 {
+                let known = &mut self.threads[me];
+                let all = known.all.clone();
+                all.iter().enumerate().for_each(|(actor, time)| raise(&mut known.visible, actor, *time));
+            }
             for at_most in 0..=level {
                 self.fences[me][at_most] = Some(self.threads[me].clone());
             }

@@ -131,7 +131,7 @@ fn replace(allocation: &Allocation, offset: u64, update: Update, b: u128, c: u12
 fn shared(op: &Op, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
     let (request, at) = (op.request, &reach.at);
     request.aligned(reach.shared, at, " of shared memory")?;
-    request.in_shared(cx.cluster, cx.launch, cx.warp.block, reach.shared, at)?;
+    request.data_in_shared(cx.cluster, cx.launch, cx.warp.block, reach.shared, at)?;
     cx.cluster.counters.shared(Access::Atomic, at, reach.shared, request.bytes);
     let element = op.elements[0];
     for lane in lanes(reach.shared) {

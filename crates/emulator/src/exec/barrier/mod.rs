@@ -257,6 +257,8 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
         Op::ClusterArrive { release } => {
             if *release {
                 cx.cluster.checker.release(warp, active, Object::Cluster);
+            } else {
+                cx.cluster.checker.release_fenced(warp, active, Object::Cluster);
             }
             if cx.cluster.barrier.arrive(warp, active)? {
                 cx.cluster.checker.phase(Object::Cluster);

@@ -336,7 +336,8 @@ fn values<'a>(
         let name = name.ok_or_else(|| modifiers.invalid("expected an operation, as .add"))?;
         let ty = modifiers.ty()?;
         // The signed sum is assembled too.
-        if !Reduction::parse(name).takes(ty, false) && !(name == "add" && ty == Type::S64) {
+        let signed_sum = name == "add" && ty == Type::S64;
+        if !(Reduction::parse(name).takes(ty, false) || signed_sum) {
             return Err(modifiers.invalid("no such operation on this type"));
         }
         reduction = Some(Reduction::parse(name));

@@ -123,8 +123,8 @@ pub(super) fn pieces(map: &TensorMap, coordinates: &[i32]) -> Vec<Piece> {
             at += x * i128::from(map.strides[i - 1]);
         }
         if inside {
-            // What is past 2^64 is past every allocation too.
-            let at = u64::try_from(at).unwrap_or(u64::MAX);
+            // What is past 2^63 is past every allocation too.
+            let at = at.min(i64::MAX.into()) as u64;
             let start = row * row_bytes + column;
             match pieces.last_mut() {
                 Some(last) if last.at + u64::from(last.len) == at && last.start + last.len == start => {
@@ -133,12 +133,12 @@ pub(super) fn pieces(map: &TensorMap, coordinates: &[i32]) -> Vec<Piece> {
                 _ => pieces.push(Piece { at, start, len }),
             }
         }
-        for i in 1..rank {
-            index[i] += 1;
-            if index[i] < extent(map, i) {
+        for (i, index) in index.iter_mut().enumerate().take(rank).skip(1) {
+            *index += 1;
+            if *index < extent(map, i) {
                 break;
             }
-            index[i] = 0;
+            *index = 0;
         }
     }
     pieces

@@ -1,6 +1,7 @@
 //! Any conversion, one number at a time.
 
 use crate::num::exact::{Finite, Value};
+use crate::num::fast::{NAN32, f32_to_f64, nan_to_f32};
 use crate::num::{BF16, E4M3, E5M2, F16, F32, F64, Format, Rounding, TF32};
 use crate::ptx::{Kind, Type};
 
@@ -108,6 +109,9 @@ fn flush(bits: u64) -> u64 {
 pub fn convert(conversion: Conversion, source: u64) -> u64 {
     let Conversion { from, to, rounding, .. } = conversion;
     let source = low(source, from.bits());
+    if let Some(nan) = nan_kept(conversion, source) {
+        return nan;
+    }
     let value = match format(from) {
         Some(format) if conversion.ftz && from == Type::F32 => Value::decode(format, flush(source)),
         Some(format) => Value::decode(format, source),
@@ -127,6 +131,21 @@ pub fn convert(conversion: Conversion, source: u64) -> u64 {
         return format.one();
     }
     if conversion.relu && negative && !format.is_nan(bits) { 0 } else { bits }
+}
+
+/// A NaN that keeps its sign and what it carries.
+fn nan_kept(conversion: Conversion, source: u64) -> Option<u64> {
+    let Conversion { from, to, whole, sat, .. } = conversion;
+    if sat || !format(from)?.is_nan(source) {
+        return None;
+    }
+    match (from, to) {
+        (Type::F32, Type::F64) => Some(f32_to_f64(f32::from_bits(source as u32)).to_bits()),
+        (Type::F16 | Type::Bf16, Type::F64) => Some(f32_to_f64(NAN32).to_bits()),
+        (Type::F64, Type::F32) => Some(nan_to_f32(source).to_bits().into()),
+        _ if from == to && !whole => Some(source),
+        _ => None,
+    }
 }
 
 /// An integer of a type.

@@ -2,7 +2,8 @@
 //!
 //! Registers may be wider than the types: of a source the low bits are read, a result is extended by its type's sign.
 //! Floats become integers clamped to what the integer holds. NaN becomes 0, but 1 followed by zeros where the source is an
-//! f64 or the integer has 64 bits. NaNs that stay floats are canonical.
+//! f64 or the integer has 64 bits. NaNs that stay floats are canonical; between f32 and f64 they keep their sign and the
+//! upper bits of what they carry (ptxas 13.0 folds them so), and from a type to itself, with neither rounding nor `.sat`, all.
 
 mod general;
 
@@ -15,8 +16,8 @@ use super::{Context, Decoded, Flow, per_lane};
 use crate::fault::Fault;
 use crate::num::Rounding;
 use crate::num::fast::{
-    bf16_to_f32, canonical, canonical64, f16_to_f32, f32_to_bf16, f32_to_bf16_rz, f32_to_f16, flush_if, relu,
-    saturate,
+    bf16_to_f32, canonical, f16_to_f32, f32_to_bf16, f32_to_bf16_rz, f32_to_f16, f32_to_f64, f64_to_f32,
+    flush_if, relu, saturate,
 };
 use crate::program::{Class, Decoder, Modifiers};
 use crate::ptx::ast::Instruction;
@@ -199,8 +200,8 @@ fn unflushed(conversion: Conversion) -> Option<Run> {
         F16 F32 Nearest false: lanes!(|a: f32| u16: f32_to_f16(a));
         Bf16 F32 Nearest false: lanes!(|a: f32| u16: f32_to_bf16(a));
         Bf16 F32 Zero false: lanes!(|a: f32| u16: f32_to_bf16_rz(a));
-        F64 F32 Nearest false: lanes!(|a: f32| f64: canonical64(f64::from(a)));
-        F32 F64 Nearest false: lanes!(|a: f64| f32: canonical(a as f32));
+        F64 F32 Nearest false: lanes!(|a: f32| f64: f32_to_f64(a));
+        F32 F64 Nearest false: lanes!(|a: f64| f32: f64_to_f32(a));
         F32 S32 Nearest false: lanes!(|a: i32| f32: a as f32);
         F32 U32 Nearest false: lanes!(|a: u32| f32: a as f32);
         F32 S16 Nearest false: lanes!(|a: i16| f32: f32::from(a));

@@ -312,7 +312,7 @@ fn issue(copy: &Copy, cx: &mut Context, active: u32) -> Result<(), Fault> {
     let addresses = cx.warp.addresses(copy.dst.address);
     let dst = Reach::new(Room::Shared, cx.warp, active, addresses, writes)?.at;
     writes.aligned(active, &dst, " of shared memory")?;
-    writes.in_shared(cx.cluster, cx.launch, cx.warp.block, active, &dst)?;
+    writes.data_in_shared(cx.cluster, cx.launch, cx.warp.block, active, &dst)?;
     cx.cluster.counters.shared(Access::Write, &dst, active, copy.bytes);
 
     let sizes = sizes(copy, cx, active)?;

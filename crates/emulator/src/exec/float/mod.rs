@@ -1,8 +1,13 @@
 //! f32 and f64: what IEEE 754 defines, in all roundings.
 //!
-//! Nothing is fused that the text does not fuse. A NaN result is canonical, 0x7fffffff or 0x7ff8000000000000; `neg`, `abs` and
-//! `copysign` work on the sign bit alone. With `.ftz`, f32 sources and results that are subnormal become zeros of their
-//! sign.
+//! Nothing is fused that the text does not fuse. NaN results of f32 are 0x7fffffff. f64 arithmetic hands on the first source
+//! that is NaN, made quiet, and makes 0xfff8000000000000 of numbers. `neg`, `abs` and `copysign` work on the sign
+//! bit alone. With `.ftz`, f32 sources that are subnormal become zeros of their sign, and so do results that are below the
+//! normal numbers when they are rounded to 24 bits.
+//!
+//! Seen in what ptxas 13.0 folds, or in its own slow paths: 0x7fffffff of `add.f32` and `sqrt.f32`; 0xfff8000000000000 of
+//! `sqrt.f64`; the NaN that `rcp.f64` hands on; the smallest results of `mul.ftz` and `div.ftz`. Which of several NaN sources f64
+//! hands on is not known.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +16,7 @@ use super::forms::{class_of, no_type, source, type_of, value, value_with};
 use super::per_lane::{Args, Op as Lanes, Outcome, choose, lanes, tests};
 use super::{Context, Decoded, Flow, per_lane};
 use crate::fault::Fault;
-use crate::num::fast::{self, NAN32, NAN64, canonical, canonical64, directed, flush_if, saturate};
+use crate::num::fast::{self, NAN32, canonical, canonical64, directed, flush_if, saturate};
 use crate::num::{F64, Rounding, exact};
 use crate::program::{Decoder, Modifiers};
 use crate::ptx::ast::Instruction;
@@ -75,27 +80,46 @@ fn finish<const FTZ: bool, const SAT: bool>(x: f32) -> f32 {
     if SAT { saturate(x) } else { canonical(x) }
 }
 
-/// A function of f32 sources, rounded to nearest, compiled for `.ftz` and `.sat`; in other roundings for those.
+/// For functions whose tiny results are exact.
+pub(super) fn never_tiny(_: Rounding) -> bool {
+    false
+}
+
+/// The smallest normal number, of either sign: `.ftz` asks whether the exact result was below it.
+#[inline(always)]
+pub(super) fn is_smallest(x: f32) -> bool {
+    x.to_bits() & 0x7fff_ffff == 0x0080_0000
+}
+
+/// A function of f32 sources, rounded to nearest, compiled for `.ftz` and `.sat`; in other roundings for those. The last says
+/// whether the exact result is below the normal numbers.
 macro_rules! f32_in_all_roundings {
-    ($rounding:expr, $ftz:expr, $sat:expr; |$($x:ident),+| $function:ident($($argument:expr),+)) => {
+    ($rounding:expr, $ftz:expr, $sat:expr; |$($x:ident),+| $function:ident($($argument:expr),+);
+        $tiny:path, $($exact:expr),*) => {
         match $rounding {
-            Rounding::Zero => lanes!(flags; |$($x: f32),+| f32: {
-                $(let $x = flush($x, flags);)+
-                finish_if(fast::$function::<{ directed::ZERO }>($($argument),+), flags)
-            }),
-            Rounding::Down => lanes!(flags; |$($x: f32),+| f32: {
-                $(let $x = flush($x, flags);)+
-                finish_if(fast::$function::<{ directed::DOWN }>($($argument),+), flags)
-            }),
-            Rounding::Up => lanes!(flags; |$($x: f32),+| f32: {
-                $(let $x = flush($x, flags);)+
-                finish_if(fast::$function::<{ directed::UP }>($($argument),+), flags)
-            }),
-            _ => choose!(FTZ = $ftz, SAT = $sat => lanes!(|$($x: f32),+| f32: {
+            Rounding::Zero => f32_in_all_roundings!(@ZERO |$($x),+| $function($($argument),+); $tiny, $($exact),*),
+            Rounding::Down => f32_in_all_roundings!(@DOWN |$($x),+| $function($($argument),+); $tiny, $($exact),*),
+            Rounding::Up => f32_in_all_roundings!(@UP |$($x),+| $function($($argument),+); $tiny, $($exact),*),
+            _ => choose!(FTZ = $ftz, SAT = $sat => lanes!(_flags; |$($x: f32),+| f32: {
                 $(let $x = flush_if::<FTZ>($x);)+
                 finish::<FTZ, SAT>(fast::$function::<{ directed::NEAREST }>($($argument),+))
+            }; again |value| FTZ && is_smallest(value) => {
+                $(let $x = flush_if::<FTZ>($x);)+
+                let _ = ($($x,)+);
+                if $tiny($($exact,)* Rounding::Nearest) { 0f32.copysign(value) } else { value }
             })),
         }
+    };
+    (@$mode:ident |$($x:ident),+| $function:ident($($argument:expr),+); $tiny:path, $($exact:expr),*) => {
+        lanes!(flags; |$($x: f32),+| f32: {
+            $(let $x = flush($x, flags);)+
+            finish_if(fast::$function::<{ directed::$mode }>($($argument),+), flags)
+        }; again |value| flags & 1 != 0 && is_smallest(value) => {
+            $(let $x = flush($x, flags);)+
+            let _ = ($($x,)+);
+            let tiny = $tiny($($exact,)* directed::rounding(directed::$mode));
+            if tiny { 0f32.copysign(value) } else { value }
+        })
     };
 }
 
@@ -103,14 +127,17 @@ macro_rules! f32_in_all_roundings {
 macro_rules! f64_in_all_roundings {
     ($rounding:expr; |$($x:ident),+| $nearest:expr, $function:ident($($argument:expr),+)) => {
         match $rounding {
-            Rounding::Nearest => lanes!(|$($x: f64),+| f64: canonical64($nearest)),
-            Rounding::Zero => lanes!(|$($x: f64),+| f64:
-                f64::from_bits(exact::$function(F64, $($argument.to_bits()),+, Rounding::Zero))),
-            Rounding::Down => lanes!(|$($x: f64),+| f64:
-                f64::from_bits(exact::$function(F64, $($argument.to_bits()),+, Rounding::Down))),
-            _ => lanes!(|$($x: f64),+| f64:
-                f64::from_bits(exact::$function(F64, $($argument.to_bits()),+, Rounding::Up))),
+            Rounding::Nearest => lanes!(|$($x: f64),+| f64: canonical64($nearest, [$($x),+])),
+            Rounding::Zero => f64_in_all_roundings!(@Zero |$($x),+| $function($($argument),+)),
+            Rounding::Down => f64_in_all_roundings!(@Down |$($x),+| $function($($argument),+)),
+            _ => f64_in_all_roundings!(@Up |$($x),+| $function($($argument),+)),
         }
+    };
+    (@$mode:ident |$($x:ident),+| $function:ident($($argument:expr),+)) => {
+        lanes!(|$($x: f64),+| f64: {
+            let bits = exact::$function(F64, $($argument.to_bits()),+, Rounding::$mode);
+            canonical64(f64::from_bits(bits), [$($x),+])
+        })
     };
 }
 
@@ -135,10 +162,14 @@ fn arithmetic<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<L
         (Type::F64, "sub") => f64_in_all_roundings!(rounding; |a, b| a - b, add(a, (-b))),
         (Type::F64, "mul") => f64_in_all_roundings!(rounding; |a, b| a * b, mul(a, b)),
         (Type::F64, _) => f64_in_all_roundings!(rounding; |a, b, c| a.mul_add(b, c), fma(a, b, c)),
-        (_, "add") => f32_in_all_roundings!(rounding, ftz, sat; |a, b| add(a, b)),
-        (_, "sub") => f32_in_all_roundings!(rounding, ftz, sat; |a, b| add(a, -b)),
-        (_, "mul") => f32_in_all_roundings!(rounding, ftz, sat; |a, b| mul(a, b)),
-        (_, _) => f32_in_all_roundings!(rounding, ftz, sat; |a, b, c| fma(a, b, c)),
+        (_, "add") => f32_in_all_roundings!(rounding, ftz, sat; |a, b| add(a, b); never_tiny,),
+        (_, "sub") => f32_in_all_roundings!(rounding, ftz, sat; |a, b| add(a, -b); never_tiny,),
+        (_, "mul") => {
+            f32_in_all_roundings!(rounding, ftz, sat; |a, b| mul(a, b); exact::fma_is_tiny, a, b, 0.0)
+        }
+        (_, _) => {
+            f32_in_all_roundings!(rounding, ftz, sat; |a, b, c| fma(a, b, c); exact::fma_is_tiny, a, b, c)
+        }
     };
     let flags = if ftz { FTZ } else { 0 } | if sat { SAT } else { 0 };
     value_with(inst, decoder, run, ty, &[ty; 3][..sources], flags)
@@ -198,7 +229,7 @@ fn extreme_of64(a: f64, b: f64, max: bool) -> f64 {
     let number = if a_first != max { a } else { b };
     let number = if a.is_nan() { b } else { number };
     let number = if b.is_nan() { a } else { number };
-    if a.is_nan() & b.is_nan() { NAN64 } else { number }
+    if a.is_nan() & b.is_nan() { fast::quiet64(a) } else { number }
 }
 
 /// `min` and `max`. Where one source is NaN the other is the result, unless `.NaN` asks for NaN.

@@ -19,10 +19,27 @@ fn flush(bits: u64) -> u64 {
     if bits & F32.infinity() == 0 { bits & F32.sign() } else { bits }
 }
 
+/// f32 with exponents without end, where what `.ftz` calls tiny is seen.
+const UNBOUNDED: Format = Format { exponent: 11, nan: 0x3_ffff_ffff, ..F32 };
+
+/// A result of flushed sources, rounded to 24 bits, then flushed.
+fn flushed(sources: &[u64], rounding: Rounding, f: impl Fn(Format, &[u64]) -> u64) -> u64 {
+    let to_wide = |bits: &u64| exact::convert(F32, UNBOUNDED, flush(*bits), Rounding::Nearest, false);
+    let result = f(UNBOUNDED, &sources.iter().map(to_wide).collect::<Vec<_>>());
+    let tiny = result & (UNBOUNDED.sign() - 1) < (1023 - 126) << 23;
+    if tiny { result >> 34 << 31 } else { exact::convert(UNBOUNDED, F32, result, rounding, false) }
+}
+
 /// Clamped to [+0, 1].
 fn clamp(bits: u64) -> u64 {
     let value = f32::from_bits(bits as u32);
     if value > 0.0 { if value > 1.0 { F32.one() } else { bits } } else { 0 }
+}
+
+/// What f64 hands on: the first source that is NaN, quiet.
+fn handed_on(ty: Type, sources: &[u64], result: u64) -> u64 {
+    let nan = sources.iter().find(|bits| ty == Type::F64 && F64.is_nan(**bits));
+    nan.map_or(result, |bits| bits | 1 << 51)
 }
 
 /// Checks an instruction over random rows and masks.
@@ -48,39 +65,63 @@ fn sums_products_and_fma_are_rounded_once_in_every_direction() {
         for (suffix, rounding) in ROUNDINGS {
             let rounds = if ty == Type::F32 { 600 } else { 200 };
             check(&format!("add{suffix}.{name}"), ty, 2, rounds, |x| {
-                exact::add(format, x[0], x[1], rounding)
+                handed_on(ty, x, exact::add(format, x[0], x[1], rounding))
             });
             check(&format!("sub{suffix}.{name}"), ty, 2, rounds, |x| {
-                exact::add(format, x[0], x[1] ^ format.sign(), rounding)
+                handed_on(ty, x, exact::add(format, x[0], x[1] ^ format.sign(), rounding))
             });
             check(&format!("mul{suffix}.{name}"), ty, 2, rounds, |x| {
-                exact::mul(format, x[0], x[1], rounding)
+                handed_on(ty, x, exact::mul(format, x[0], x[1], rounding))
             });
-            check(&format!("fma{suffix}.{name}"), ty, 3, rounds, |x| {
-                exact::fma(format, x[0], x[1], x[2], rounding)
-            });
-            check(&format!("mad{suffix}.{name}"), ty, 3, 20, |x| {
-                exact::fma(format, x[0], x[1], x[2], rounding)
-            });
+            for op in ["fma", "mad"] {
+                check(&format!("{op}{suffix}.{name}"), ty, 3, rounds, |x| {
+                    handed_on(ty, x, exact::fma(format, x[0], x[1], x[2], rounding))
+                });
+            }
         }
-        check(&format!("add.{name}"), ty, 2, 20, |x| exact::add(format, x[0], x[1], Rounding::Nearest));
+        check(&format!("add.{name}"), ty, 2, 20, |x| {
+            handed_on(ty, x, exact::add(format, x[0], x[1], Rounding::Nearest))
+        });
     }
+}
+
+#[test]
+fn results_that_are_tiny_before_f32_rounds_them_are_flushed() {
+    let run = |op: &str, sources: &[u32]| {
+        let rows: Vec<Values> = sources.iter().map(|bits| [u64::from(*bits); 32]).collect();
+        let sources: Vec<_> = rows.iter().map(|row| (Type::F32, row)).collect();
+        over(op, Type::F32, &sources, u32::MAX)[3]
+    };
+    let half = 0x3f00_0000;
+    // (2 - 2^-23) 2^-126 / 2 has 24 bits below 2^-126; a product a hair nearer to it does not.
+    assert_eq!(run("mul.rn.ftz.f32", &[0x00ff_ffff, half]), 0);
+    assert_eq!(run("mul.ftz.f32", &[0x80ff_ffff, half]), 0x8000_0000);
+    assert_eq!(run("mul.rn.ftz.f32", &[0x00ff_fffe, 0x3f00_0001]), 0x0080_0000);
+    assert_eq!(run("mul.rp.ftz.f32", &[0x00ff_ffff, half]), 0);
+    assert_eq!(run("mul.rp.ftz.f32", &[0x00ff_fffe, 0x3f00_0001]), 0x0080_0000);
+    assert_eq!(run("mul.rz.ftz.f32", &[0x0100_0000, half]), 0x0080_0000);
+    assert_eq!(run("fma.rn.ftz.f32", &[0x00ff_ffff, half, 0]), 0);
+    assert_eq!(run("fma.rn.ftz.sat.f32", &[0x00ff_fffe, 0x3f00_0001, 0]), 0x0080_0000);
+    assert_eq!(run("fma.rn.ftz.f32", &[0x3f80_0000, 0x0080_0000, 0]), 0x0080_0000);
+    assert_eq!(run("div.rn.ftz.f32", &[0x00ff_ffff, 0x4000_0000]), 0);
+    assert_eq!(run("mul.rn.f32", &[0x00ff_ffff, half]), 0x0080_0000);
 }
 
 #[test]
 fn subnormals_of_f32_are_flushed_and_results_clamped_where_asked() {
     for (suffix, rounding) in ROUNDINGS {
-        let fma = |x: &[u64]| flush(exact::fma(F32, flush(x[0]), flush(x[1]), flush(x[2]), rounding));
+        let fma =
+            |x: &[u64]| flushed(x, rounding, |format, x| exact::fma(format, x[0], x[1], x[2], rounding));
         check(&format!("fma{suffix}.ftz.f32"), Type::F32, 3, 400, fma);
         check(&format!("fma{suffix}.ftz.sat.f32"), Type::F32, 3, 400, |x| clamp(fma(x)));
         check(&format!("mul{suffix}.ftz.f32"), Type::F32, 2, 400, |x| {
-            flush(exact::mul(F32, flush(x[0]), flush(x[1]), rounding))
+            flushed(x, rounding, |format, x| exact::mul(format, x[0], x[1], rounding))
         });
         check(&format!("add{suffix}.sat.f32"), Type::F32, 2, 400, |x| {
             clamp(exact::add(F32, x[0], x[1], rounding))
         });
         check(&format!("sub{suffix}.ftz.sat.f32"), Type::F32, 2, 400, |x| {
-            clamp(flush(exact::add(F32, flush(x[0]), flush(x[1]) ^ F32.sign(), rounding)))
+            clamp(flushed(x, rounding, |format, x| exact::add(format, x[0], x[1] ^ format.sign(), rounding)))
         });
     }
 }
@@ -109,6 +150,7 @@ fn extremes_prefer_numbers_to_nan_and_know_minus_zero() {
             if (key(a) < key(b)) == max { b } else { a }
         };
         let number = |a: u64, b: u64, max: bool| match (format.is_nan(a), format.is_nan(b)) {
+            (true, true) if ty == Type::F64 => a | 1 << 51,
             (true, true) => format.nan,
             (true, false) => b,
             (false, true) => a,

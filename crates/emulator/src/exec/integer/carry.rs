@@ -1,4 +1,7 @@
 //! Arithmetic of several words: a carry bit for each lane, which `.cc` writes and `addc`, `subc` and `madc` read.
+//!
+//! The bit is a carry after differences too: a - b is a + !b + 1, and the bit is 0 where something was borrowed. The manual
+//! leaves open what `addc` makes of a borrow; ptxas 13.0 folds it so.
 
 use super::super::forms::{no_type, sources};
 use super::super::per_lane::{Args, Op, lanes, tests};
@@ -38,8 +41,8 @@ macro_rules! sum {
 macro_rules! difference {
     ($word:ty) => {
         with_carry!($word, a, b; carry;
-            a.wrapping_sub(b).wrapping_sub(carry);
-            a < b || carry == 1 && a == b)
+            a.wrapping_add(!b).wrapping_add(carry);
+            a.carrying(!b, carry))
     };
 }
 
@@ -105,7 +108,11 @@ word!(u64, i64, u128, i128);
 pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<Op> {
     let mut modifiers = Modifiers::new(inst);
     let ty = modifiers.ty()?;
-    let input = inst.opcode.ends_with('c');
+    let start = match inst.opcode {
+        "sub" => Some(u32::MAX),
+        "add" | "mad" => Some(0),
+        _ => None,
+    };
     let output = modifiers.take("cc");
     let product = inst.opcode.starts_with("mad");
     let high = match product.then(|| modifiers.take_any(&["lo", "hi"])) {
@@ -137,5 +144,5 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
     let dst = decoder.dst(inst, decoder.operand(inst, 0)?, ty)?;
     let src = sources(inst, decoder, 1, &[ty; 3][..count - 1])?;
     let flag = decoder.carry();
-    Ok(Op::Carry { run, carry, args: Args { dst, src, imm: 0 }, input, output, flag })
+    Ok(Op::Carry { run, carry, args: Args { dst, src, imm: 0 }, start, output, flag })
 }

@@ -485,6 +485,23 @@ fn products_of_several_words_carry_from_low_to_high() {
 }
 
 #[test]
+fn a_borrow_is_a_carry_that_did_not_happen() {
+    let mut warp = OneWarp::new();
+    warp.set("d", Type::U32, &[0; 32]);
+    for (first, second, expected) in [
+        ("sub.cc.u32 d, 0, 1", "addc.u32 d, 0, 0", 0u32),
+        ("sub.cc.u32 d, 5, 1", "addc.u32 d, 0, 0", 1),
+        ("add.cc.u32 d, 0xffffffff, 1", "subc.u32 d, 5, 0", 5),
+        ("add.cc.u32 d, 1, 1", "subc.u32 d, 5, 0", 4),
+        ("sub.cc.u32 d, 0, 1", "subc.u32 d, 0, 0", u32::MAX),
+    ] {
+        warp.run(first, u32::MAX).expect(first);
+        warp.run(second, u32::MAX).expect(second);
+        assert_eq!(warp.get("d")[9], u64::from(expected), "{first}; {second}");
+    }
+}
+
+#[test]
 fn packed_video_instructions_work_element_by_element() {
     for (count, bits) in [(4, 8), (2, 16)] {
         for (letter, signed) in [("u32", false), ("s32", true)] {

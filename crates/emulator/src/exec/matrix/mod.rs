@@ -177,7 +177,7 @@ fn rows(matrices: &Matrices, cx: &mut Context, verb: &'static str, access: Acces
     }
     let at = reach.at;
     request.aligned(named, &at, " of shared memory")?;
-    request.in_shared(cx.cluster, cx.launch, cx.warp.block, named, &at)?;
+    request.data_in_shared(cx.cluster, cx.launch, cx.warp.block, named, &at)?;
     cx.cluster.counters.shared(access, &at, named, 16);
     let (warp, offsets) = (cx.warp.number(cx.launch), at.map(|at| (at & OFFSET) as u32));
     // Generic addresses may lead to other blocks; two rows in one place are taken to differ.

@@ -225,6 +225,31 @@ impl Request {
         Ok(())
     }
 
+    /// As [`in_shared`](Self::in_shared), for bytes that must not be a live mbarrier's.
+    ///
+    /// # Errors
+    /// Where they are.
+    #[inline]
+    pub fn data_in_shared(
+        &self,
+        cluster: &Cluster,
+        launch: &Launch,
+        own: u32,
+        active: u32,
+        at: &WideRow,
+    ) -> Result<(), Fault> {
+        self.in_shared(cluster, launch, own, active, at)?;
+        for lane in lanes(active) {
+            let (rank, offset) = (at[lane] >> RANK_SHIFT, at[lane] & OFFSET);
+            let objects = &cluster.blocks[rank as usize].mbarriers;
+            if let Some(barrier) = objects.covers(offset as u32, self.bytes) {
+                let how = format!(", where the mbarrier at {barrier:#x} lives");
+                return Err(self.fault(FaultKind::Barrier, lane, " of shared memory", offset, &how));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether each lane's bytes are among the first `size` of its local memory, or of the parameters.
     ///
     /// # Errors

@@ -515,7 +515,7 @@ fn note(
 fn shared(cx: &mut Context, reach: &Reach, transfer: &Transfer, stored: &[Slot]) -> Result<(), Fault> {
     let (request, at, access) = (transfer.request, &reach.at, access(stored));
     request.aligned(reach.shared, at, " of shared memory")?;
-    request.in_shared(cx.cluster, cx.launch, cx.warp.block, reach.shared, at)?;
+    request.data_in_shared(cx.cluster, cx.launch, cx.warp.block, reach.shared, at)?;
     cx.cluster.counters.shared(access, at, reach.shared, request.bytes);
     let warp = cx.warp.number(cx.launch);
     let offsets = at.map(|at| (at & OFFSET) as u32);

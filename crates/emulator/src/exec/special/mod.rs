@@ -19,14 +19,14 @@
 #[cfg(test)]
 mod tests;
 
-use super::float::{f32_in_all_roundings, f64_in_all_roundings};
+use super::float::{f32_in_all_roundings, f64_in_all_roundings, is_smallest, never_tiny};
 use super::forms::{class_of, no_type, type_of, value_with};
 use super::per_lane::{self, Run, choose, lanes};
 use super::{Context, Decoded, Flow};
 use crate::fault::Fault;
 use crate::num::fast::{
-    self, bf16_to_f32, canonical, canonical64, directed, f16_to_f32, f32_to_bf16, f32_to_f16,
-    flush_bf16, flush_if, saturate,
+    self, bf16_to_f32, canonical, canonical64, directed, f16_to_f32, f32_to_bf16, f32_to_f16, flush_bf16,
+    flush_if, saturate,
 };
 use crate::num::{F64, Rounding, approx, exact};
 use crate::program::{Class, Decoder, Modifiers};
@@ -132,9 +132,13 @@ fn quotient_or_root(inst: &Instruction, modifiers: &mut Modifiers) -> Result<Run
     }
     if let Some(rounding) = Rounding::parse(how) {
         return match (ty, inst.opcode) {
-            (Type::F32, "div") => Ok(f32_in_all_roundings!(rounding, ftz, false; |a, b| div(a, b))),
-            (Type::F32, "rcp") => Ok(f32_in_all_roundings!(rounding, ftz, false; |a| div(1.0, a))),
-            (Type::F32, "sqrt") => Ok(f32_in_all_roundings!(rounding, ftz, false; |a| sqrt(a))),
+            (Type::F32, "div") => {
+                Ok(f32_in_all_roundings!(rounding, ftz, false; |a, b| div(a, b); exact::div_is_tiny, a, b))
+            }
+            (Type::F32, "rcp") => {
+                Ok(f32_in_all_roundings!(rounding, ftz, false; |a| div(1.0, a); exact::div_is_tiny, 1.0, a))
+            }
+            (Type::F32, "sqrt") => Ok(f32_in_all_roundings!(rounding, ftz, false; |a| sqrt(a); never_tiny,)),
             (Type::F64, "div") => Ok(f64_in_all_roundings!(rounding; |a, b| a / b, div(a, b))),
             (Type::F64, "rcp") => {
                 use reciprocal as exact;
@@ -159,9 +163,7 @@ fn quotient_or_root(inst: &Instruction, modifiers: &mut Modifiers) -> Result<Run
         ("rsqrt", "approx", Type::F64) if ftz => {
             Ok(lanes!(|a: f64| f64: upper_result(1.0 / upper(a).sqrt())))
         }
-        ("rsqrt", "approx", Type::F64) => {
-            Ok(lanes!(|a: f64| f64: canonical64(1.0 / a.sqrt())))
-        }
+        ("rsqrt", "approx", Type::F64) => Ok(lanes!(|a: f64| f64: canonical64(1.0 / a.sqrt(), [a]))),
         _ => Err(modifiers.invalid(&format!("there is no .{how} for .{}", ty.name()))),
     }
 }

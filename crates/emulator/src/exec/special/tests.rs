@@ -3,13 +3,24 @@
 use half::{bf16, f16};
 
 use super::super::one_warp::{Random, Values, over, try_over};
-use crate::num::{F32, F64, Rounding, exact};
+use crate::num::{F32, F64, Format, Rounding, exact};
 use crate::ptx::Type;
 
 const NAN: u32 = 0x7fff_ffff;
 
 fn flush(bits: u64) -> u64 {
     if bits & F32.infinity() == 0 { bits & F32.sign() } else { bits }
+}
+
+/// f32 with exponents without end, where what `.ftz` calls tiny is seen.
+const UNBOUNDED: Format = Format { exponent: 11, nan: 0x3_ffff_ffff, ..F32 };
+
+/// A result of flushed sources, rounded to 24 bits, then flushed.
+fn flushed(sources: &[u64], rounding: Rounding, f: impl Fn(Format, &[u64]) -> u64) -> u64 {
+    let to_wide = |bits: &u64| exact::convert(F32, UNBOUNDED, flush(*bits), Rounding::Nearest, false);
+    let result = f(UNBOUNDED, &sources.iter().map(to_wide).collect::<Vec<_>>());
+    let tiny = result & (UNBOUNDED.sign() - 1) < (1023 - 126) << 23;
+    if tiny { result >> 34 << 31 } else { exact::convert(UNBOUNDED, F32, result, rounding, false) }
 }
 
 fn check(op: &str, ty: Type, count: usize, rounds: u32, expected: impl Fn(&[u64]) -> u64) {
@@ -35,17 +46,25 @@ fn quotients_and_roots_are_rounded_once_in_every_direction() {
     {
         for (ty, format) in [(Type::F32, F32), (Type::F64, F64)] {
             let name = ty.name();
-            check(&format!("div.{suffix}.{name}"), ty, 2, 300, |x| exact::div(format, x[0], x[1], rounding));
-            check(&format!("rcp.{suffix}.{name}"), ty, 1, 300, |x| {
-                exact::div(format, format.one(), x[0], rounding)
+            let handed_on = |sources: &[u64], result: u64| {
+                let nan = sources.iter().find(|bits| ty == Type::F64 && F64.is_nan(**bits));
+                nan.map_or(result, |bits| bits | 1 << 51)
+            };
+            check(&format!("div.{suffix}.{name}"), ty, 2, 300, |x| {
+                handed_on(x, exact::div(format, x[0], x[1], rounding))
             });
-            check(&format!("sqrt.{suffix}.{name}"), ty, 1, 300, |x| exact::sqrt(format, x[0], rounding));
+            check(&format!("rcp.{suffix}.{name}"), ty, 1, 300, |x| {
+                handed_on(x, exact::div(format, format.one(), x[0], rounding))
+            });
+            check(&format!("sqrt.{suffix}.{name}"), ty, 1, 300, |x| {
+                handed_on(x, exact::sqrt(format, x[0], rounding))
+            });
         }
         check(&format!("div.{suffix}.ftz.f32"), Type::F32, 2, 300, |x| {
-            flush(exact::div(F32, flush(x[0]), flush(x[1]), rounding))
+            flushed(x, rounding, |format, x| exact::div(format, x[0], x[1], rounding))
         });
         check(&format!("rcp.{suffix}.ftz.f32"), Type::F32, 1, 300, |x| {
-            flush(exact::div(F32, F32.one(), flush(x[0]), rounding))
+            flushed(x, rounding, |format, x| exact::div(format, format.one(), x[0], rounding))
         });
         check(&format!("sqrt.{suffix}.ftz.f32"), Type::F32, 1, 300, |x| {
             exact::sqrt(F32, flush(x[0]), rounding)

@@ -187,7 +187,7 @@ fn a_wait_leaves_the_newest_groups_pending_and_counts_each_thread_s_own() {
     // A thread without groups waits for nothing.
     assert!(matches!(rig.run_in(0, 0b100, "cp.async.bulk.wait_group 0"), Ok(Flow::Next)));
     let mut pending = [6; 4];
-    while rig.cluster.flights.len() > 0 {
+    while !rig.cluster.flights.is_empty() {
         for (allowed, left) in pending.iter_mut().enumerate() {
             let text =
                 ["cp.async.bulk.wait_group 0", "cp.async.bulk.wait_group 1", "cp.async.bulk.wait_group 2"];

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::{advance, at_exit};
-use crate::check::Options;
+use crate::check::{Checker, Options};
 use crate::device::Device;
 use crate::exec::lanes::ALL;
 use crate::exec::{self, Cluster, Context, Decoded, Flow, Launch, decode};
@@ -182,6 +182,9 @@ impl Rig {
 
     /// What the end of a block says.
     pub fn exit(&mut self, block: u32) -> Result<(), Fault> {
+        let options = Options { races: true, uninitialized: false };
+        let blocks = self.cluster.blocks.len() as u32;
+        self.cluster.checker = Checker::new(options, 1, 0, blocks, self.threads / 32, SHARED as u32);
         at_exit(&mut self.cluster, block)
     }
 

@@ -74,11 +74,11 @@ impl Tensor {
             .map(|element| {
                 let (mut rest, mut global, mut inside, mut row, mut rows) = (element, 0i64, true, 0, 1);
                 let column = rest % self.extent(0);
-                for i in 0..self.dims.len() {
+                for (i, coordinate) in coordinates.iter().enumerate() {
                     let b = rest % self.extent(i);
                     rest /= self.extent(i);
                     let step = if i == 0 { 1 } else { self.element_strides[i] as i64 };
-                    let x = i64::from(coordinates[i]) + b as i64 * step;
+                    let x = i64::from(*coordinate) + b as i64 * step;
                     inside &= x >= 0 && x < self.dims[i] as i64;
                     global += x * if i == 0 { self.element as i64 } else { self.strides[i - 1] as i64 };
                     if i > 0 {
@@ -132,7 +132,7 @@ impl Tensor {
         assert!(rig.cluster.blocks[0].shared == poisoned, "in flight, at {coordinates:?}");
         rig.finish();
         // The mbarrier's own bytes have changed.
-        expected[BARRIER as usize..][..8].copy_from_slice(&rig.shared(0, BARRIER, 8).to_vec());
+        expected[BARRIER as usize..][..8].copy_from_slice(rig.shared(0, BARRIER, 8));
         let differing = rig.cluster.blocks[0]
             .shared
             .iter()
@@ -345,4 +345,20 @@ fn a_tensor_past_its_allocation_is_a_fault_only_where_it_is_touched() {
         "{}",
         fault.message
     );
+}
+
+#[test]
+fn a_box_farther_away_than_addresses_reach_is_a_fault() {
+    let mut rig = Rig::new(1);
+    let allocation = rig.allocate(&[0; 256]);
+    let strides = [(1 << 40) - 16];
+    rig.params =
+        tensormap::encode(7, allocation.base, &[16, 1 << 32], &strides, &[16, 2], &[1, 1], 0, 0, 0, 0)
+            .expect("valid")
+            .to_vec();
+    rig.expect(128);
+    rig.set("map", 0x7200_0000_0000).set("dst", u64::from(DATA)).set("bar", u64::from(BARRIER));
+    set_coordinates(&mut rig, &[0, i32::MAX - 1]);
+    let fault = rig.fault("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [dst], [map, {c0,c1}], [bar]");
+    assert!(fault.message.contains("outside the 256 bytes"), "{}", fault.message);
 }

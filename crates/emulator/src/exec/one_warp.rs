@@ -203,7 +203,7 @@ impl Random {
         let f = match any >> 57 & 7 {
             0 => 0,
             1 => mask,
-            2 => self.bits() % 4 & mask,
+            2 => (self.bits() % 4) & mask,
             3 => 1 << (self.bits() % u64::from(fraction)),
             _ => self.bits() & mask,
         };

@@ -92,7 +92,7 @@ impl Finite {
     pub fn over(self, other: Finite) -> Finite {
         let a = self.normal();
         let quotient = a.significand / other.significand;
-        let inexact = u128::from(a.significand % other.significand != 0);
+        let inexact = u128::from(!a.significand.is_multiple_of(other.significand));
         Finite {
             negative: self.negative != other.negative,
             exponent: a.exponent - other.exponent,

@@ -165,7 +165,7 @@ pub fn odd_sum(a: f64, b: f64) -> f64 {
     let even = bits & 1 == 0;
     // Towards the error is away from zero where both have one sign.
     let step = if (error > 0.0) == (sum > 0.0) { 1 } else { u64::MAX };
-    let inexact = error > 0.0 || error < 0.0;
+    let inexact = error.abs() > 0.0;
     f64::from_bits(if inexact && even { bits.wrapping_add(step) } else { bits })
 }
 

@@ -224,8 +224,8 @@ fn comparisons_of_pairs_write_two_predicates_or_two_halves() {
         let (low, high) = (unordered_or_less(&a, &b), unordered_or_less(&c, &d));
         for lane in 0..32 {
             let holds = [low >> lane & 1, high >> lane & 1].map(u64::from);
-            assert_eq!(set[lane], holds[0] * 0xffff | holds[1] * 0xffff_0000);
-            assert_eq!(ones[lane], holds[0] * half.format.one() | holds[1] * half.format.one() << 16);
+            assert_eq!(set[lane], (holds[0] * 0xffff) | (holds[1] * 0xffff_0000));
+            assert_eq!(ones[lane], (holds[0] * half.format.one()) | ((holds[1] * half.format.one()) << 16));
         }
         let single = over(
             &format!("set.ltu.u16.{}", half.name),

@@ -89,7 +89,7 @@ fn upper_halves_and_wide_products_are_those_of_the_exact_product() {
         // Two u64 multiply beyond i128: by halves.
         let high = |a: i128, b: i128| {
             let (high, low) = (b >> 32, b & 0xffff_ffff);
-            (a * high + (a * low >> 32)) >> (ty.bits() - 32)
+            (a * high + ((a * low) >> 32)) >> (ty.bits() - 32)
         };
         let high = |a: i128, b: i128| if ty.bits() == 16 { (a * b) >> 16 } else { high(a, b) };
         check(&format!("mul.hi.{name}"), ty, &[ty; 2], |n| high(n[0], n[1]));

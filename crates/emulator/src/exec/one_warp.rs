@@ -3,7 +3,7 @@
 use super::lanes::ALL;
 use super::{Op, Warp, decode, per_lane};
 use crate::program::{Decoder, Program, Symbol};
-use crate::ptx::ast::{Instruction, Limits, Operand};
+use crate::ptx::ast::{Instruction, Operand};
 use crate::ptx::{Result, Type};
 
 /// Values of 32 lanes.
@@ -21,20 +21,7 @@ pub struct OneWarp<'a> {
 impl<'a> OneWarp<'a> {
     /// Without registers.
     pub fn new() -> OneWarp<'a> {
-        let program = Program {
-            name: "test".into(),
-            code: Vec::new(),
-            slots: 0,
-            predicates: 0,
-            constants: Vec::new(),
-            local_bytes: 0,
-            shared_bytes: 0,
-            dynamic_align: 1,
-            params: Vec::new(),
-            param_bytes: 0,
-            limits: Limits::default(),
-            functions: Vec::new(),
-        };
+        let program = Program { name: "test".into(), dynamic_align: 1, ..Program::default() };
         let mut decoder = Decoder::default();
         decoder.scopes.push(Default::default());
         OneWarp { warp: Warp::new(&program, 0, 0, 32), decoder }

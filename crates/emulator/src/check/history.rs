@@ -199,7 +199,8 @@ impl Touch<'_> {
     fn stands_for(&self, other: &Stamp) -> bool {
         let me = &self.stamp;
         (me.is(WRITE) || !other.is(WRITE) && (me.is(CONSTANT) || !other.is(CONSTANT)))
-            && me.strength() <= other.strength()
+            // A strong access goes with others of its own, which a strong one elsewhere does not.
+            && (me.strength() == 0 || me.strength() <= other.strength() && self.distance(other) == 1)
     }
 }
 

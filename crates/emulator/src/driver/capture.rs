@@ -22,8 +22,11 @@ pub(super) struct Capture {
     id: u64,
     graph: Handle<Graph>,
     nodes: Arc<Graph>,
+    /// Whether the graph was made for it.
+    made: bool,
     context: Handle<Context>,
-    origin: Handle<Stream>,
+    /// The number of the stream in which it began.
+    origin: u64,
     thread: ThreadKey,
     mode: c_uint,
     invalid: AtomicBool,
@@ -124,16 +127,25 @@ fn active() -> Result<Vec<Arc<Capture>>> {
 
 /// Refuses what would put work into the legacy stream while a stream captures that the legacy one waits for.
 pub(super) fn refuse_implicit(context: &Context) -> Result<()> {
-    for capture in active()? {
-        if capture.context == context.handle && capture.blocks() {
+    match blocking(context)? {
+        None => Ok(()),
+        Some(capture) => {
             capture.invalidate();
-            return Err(refuse(
-                Code::STREAM_CAPTURE_IMPLICIT,
-                "a stream captures that the legacy stream, which this call uses, would wait for",
-            ));
+            Err(implicit())
         }
     }
-    Ok(())
+}
+
+/// A capture of a stream that the legacy stream would wait for.
+fn blocking(context: &Context) -> Result<Option<Arc<Capture>>> {
+    Ok(active()?.into_iter().find(|capture| capture.context == context.handle && capture.blocks()))
+}
+
+fn implicit() -> Code {
+    refuse(
+        Code::STREAM_CAPTURE_IMPLICIT,
+        "a stream captures that the legacy stream, which this call uses, would wait for",
+    )
 }
 
 /// Refuses what a capture may not be disturbed by: calls that may wait for the device.
@@ -221,13 +233,15 @@ fn begin(
     if queue.capture()?.is_some() {
         return Err(refuse(Code::ILLEGAL_STATE, "the stream is capturing already"));
     }
+    let made = graph.is_none();
     let graph = graph.unwrap_or_else(|| driver.graphs.insert(Graph::default()));
     let capture = Arc::new(Capture {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         graph,
         nodes: graph.get()?,
+        made,
         context: queue.context.handle,
-        origin: stream.handle,
+        origin: stream.id,
         thread: ThreadKey::current(),
         mode,
         invalid: AtomicBool::new(false),
@@ -246,7 +260,7 @@ fn end(queue: &Queue) -> Result<Handle<Graph>> {
     let Some((capture, last)) = joined else {
         return Err(refuse(Code::ILLEGAL_STATE, "the stream is not capturing"));
     };
-    if queue.stream.as_ref().is_some_and(|stream| stream.handle != capture.origin) {
+    if queue.stream.as_ref().is_some_and(|stream| stream.id != capture.origin) {
         capture.invalidate();
         return Err(refuse(Code::STREAM_CAPTURE_UNMATCHED, "the capture began in another stream"));
     }
@@ -259,22 +273,25 @@ fn end(queue: &Queue) -> Result<Handle<Graph>> {
         .iter()
         .any(|stream| lock(&stream.joined).as_ref().is_some_and(|joined| !joined.after.is_subset(&reached)));
     capture.dissolve();
-    capture.check()?;
-    if unjoined {
-        return Err(refuse(
+    let done = capture.check().and_then(|()| match unjoined {
+        false => Ok(capture.graph),
+        true => Err(refuse(
             Code::STREAM_CAPTURE_UNJOINED,
             "another stream joined the capture, and nothing waits for its last work",
-        ));
+        )),
+    });
+    if done.is_err() && capture.made {
+        super::graph::destroy(driver()?, capture.graph)?;
     }
-    Ok(capture.graph)
+    done
 }
 
 /// The status of a stream, and its capture if it takes part in one.
 fn status(stream: Handle<Stream>) -> Result<(c_uint, Option<Captured>)> {
     let queue = Queue::of(stream)?;
     let Some(stream) = &queue.stream else {
-        refuse_implicit(&queue.context)?;
-        return Ok((NONE, None));
+        // Asking spoils nothing.
+        return if blocking(&queue.context)?.is_some() { Err(implicit()) } else { Ok((NONE, None)) };
     };
     Ok(match &*lock(&stream.joined) {
         None => (NONE, None),

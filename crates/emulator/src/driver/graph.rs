@@ -149,6 +149,13 @@ fn gone(place: Handle<Place>) -> Code {
     refuse(Code::INVALID_HANDLE, format_args!("{place:?} is no graph node, or one that is gone"))
 }
 
+/// Ends a graph and its nodes.
+pub(super) fn destroy(driver: &Driver, graph: Handle<Graph>) -> Result<()> {
+    driver.graphs.remove(graph)?;
+    driver.nodes.remove_where(|place| place.graph == graph);
+    Ok(())
+}
+
 /// The graph of a node.
 pub(super) fn graph_of(place: Handle<Place>) -> Result<Arc<Graph>> {
     let graph = place.get()?.graph;
@@ -228,10 +235,7 @@ entries! {
 
     /// Ends a graph and its nodes.
     fn cuGraphDestroy(graph: Handle<Graph>) {
-        let driver = driver()?;
-        driver.graphs.remove(graph)?;
-        driver.nodes.remove_where(|place| place.graph == graph);
-        Ok(())
+        destroy(driver()?, graph)
     }
 
     /// Copies a graph.

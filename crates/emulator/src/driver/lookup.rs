@@ -7,7 +7,7 @@ use super::entry::{entries, refuse};
 use super::{
     Code, Result, capture, code, context, copy, copy_shapes, device, event, fill, function, graph,
     graph_exec, graph_nodes, host_memory, launch, library, memory, module, occupancy, pointer, pool, refused,
-    stream,
+    stream, tensor_map,
 };
 
 /// `CUdriverProcAddressQueryResult`
@@ -89,6 +89,7 @@ fn symbol(name: &str) -> Option<*const c_void> {
         pointer::address,
         pool::address,
         stream::address,
+        tensor_map::address,
         address,
         refused::address,
     ];

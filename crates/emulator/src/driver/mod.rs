@@ -38,6 +38,7 @@ mod refused;
 mod settings;
 mod stream;
 mod table;
+mod tensor_map;
 mod work;
 
 use std::sync::{Mutex, MutexGuard, OnceLock};

@@ -17,8 +17,6 @@ use super::{Code, Driver, Result, driver};
 /// A stream that the program made, or one of `CU_STREAM_PER_THREAD`.
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// Its handle.
-    pub handle: Handle<Stream>,
     /// The context that it belongs to.
     pub context: Handle<Context>,
     /// Its number, which no other ever has.
@@ -46,10 +44,10 @@ pub(super) const GREATEST_PRIORITY: c_int = -5;
 const NON_BLOCKING: c_uint = 1;
 
 impl Stream {
-    fn new(handle: Handle<Stream>, context: Handle<Context>, flags: c_uint, priority: c_int) -> Stream {
+    fn new(context: Handle<Context>, flags: c_uint, priority: c_int) -> Stream {
         static NEXT: AtomicU64 = AtomicU64::new(LEGACY.number() as u64 + PER_THREAD.number() as u64);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Stream { handle, context, id, flags, priority, joined: Mutex::default() }
+        Stream { context, id, flags, priority, joined: Mutex::default() }
     }
 
     /// Whether it waits for the legacy stream, and that for it.
@@ -76,7 +74,7 @@ impl Queue {
         if handle == PER_THREAD {
             let context = current()?;
             let mut streams = lock(&context.per_thread);
-            let make = || Arc::new(Stream::new(PER_THREAD, context.handle, 0, 0));
+            let make = || Arc::new(Stream::new(context.handle, 0, 0));
             let stream = Arc::clone(streams.entry(ThreadKey::current()).or_insert_with(make));
             drop(streams);
             return Ok(Queue { context, stream: Some(stream) });
@@ -124,9 +122,7 @@ fn create(out: Out<Handle<Stream>>, flags: c_uint, priority: c_int) -> Result<()
         return Err(refuse(Code::INVALID_VALUE, format_args!("stream flags {flags:#x} are not known")));
     }
     let priority = priority.clamp(GREATEST_PRIORITY, 0);
-    let (handle, _) =
-        driver.streams.insert_with(|handle| Stream::new(handle, context.handle, flags, priority));
-    out.set(handle)
+    out.set(driver.streams.insert(Stream::new(context.handle, flags, priority)))
 }
 
 /// `CUstreamCallback`

@@ -99,7 +99,7 @@ pub struct Cluster {
     /// Set while nothing can run but what waits with a limit of time: `mbarrier.try_wait` then gives up.
     pub stalled: bool,
     /// How often it stalled since a thread last changed something.
-    stalls: u32,
+    pub stalls: u32,
 }
 
 /// What a cluster came to.
@@ -250,8 +250,17 @@ impl Cluster {
         loop {
             match self.advance(launch, true) {
                 Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(false) => break,
                 Err(fault) => return Err(self.report_at(launch, 0, fault)),
+            }
+        }
+        let warps = launch.warps() as usize;
+        let left = self.blocks.iter().map(|block| block.mbarriers.unfinished());
+        match left.enumerate().find_map(|(rank, left)| Some((rank, left?))) {
+            None => Ok(()),
+            Some((rank, left)) => {
+                let fault = Fault::new(FaultKind::Barrier, format!("the block has ended, and {left}"));
+                Err(self.report_at(launch, rank * warps, fault))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 
 use super::barrier;
 use super::lanes::{ALL, LANES, lanes};
-use super::{Context, Flow, Fragment, Op, Warp, control, execute};
+use super::{Context, Flow, Fragment, Op, Warp, control, execute, tensor};
 use crate::check::Object;
 use crate::fault::{Fault, FaultKind};
 use crate::program::{Class, Inst, Meet};
@@ -96,6 +96,10 @@ pub(super) fn run(cx: &mut Context, counts: &mut [Count], left: &mut u64) -> Res
                 }
             }
             cx.converged = mask;
+            if !cx.warp.products.is_idle() {
+                let named = &cx.launch.program.details[pc as usize].registers;
+                tensor::untouched(&inst.op, cx.warp, named)?;
+            }
             let flow = match execute(cx, active) {
                 Ok(flow) => flow,
                 Err(mut fault) => {
@@ -332,7 +336,10 @@ fn stop(warp: &Warp, at: usize) -> u32 {
 /// The end of a turn in which no fragment can run any more.
 fn end(cx: &mut Context) -> Result<Turn, Fault> {
     if cx.warp.fragments.is_empty() {
-        return Ok(Turn::Ended);
+        return match cx.warp.products.unfinished() {
+            None => Ok(Turn::Ended),
+            Some(left) => Err(Fault::new(FaultKind::Async, format!("the warp ends with {left}"))),
+        };
     }
     if cx.warp.fragments.iter().any(|fragment| fragment.resting) {
         return Ok(Turn::Spins);

@@ -1,7 +1,7 @@
 //! The special function unit's functions, in f64 and rounded to f32: closer than the device, within every bound that its
 //! manual gives.
 
-use super::fast::NAN32;
+use super::fast::{NAN32, canonical};
 
 /// 2^x for |x| below 2000, to about 1e-15.
 #[inline(always)]
@@ -128,6 +128,5 @@ pub fn tanh(x: f32) -> f32 {
 /// `rsqrt`: 1/√x. Infinity of its sign for zeros, NaN for what is negative.
 #[inline(always)]
 pub fn rsqrt(x: f32) -> f32 {
-    let value = (1.0 / f64::from(x).sqrt()) as f32;
-    if value.is_nan() { NAN32 } else { value }
+    canonical((1.0 / f64::from(x).sqrt()) as f32)
 }

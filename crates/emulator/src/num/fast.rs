@@ -25,15 +25,19 @@ pub fn flush_if<const FTZ: bool>(x: f32) -> f32 {
 }
 
 /// Any NaN becomes the canonical one.
+///
+/// By its bits: the compiler takes one NaN for as good as another where it sees that floats are compared.
 #[inline(always)]
 pub fn canonical(x: f32) -> f32 {
-    if x.is_nan() { NAN32 } else { x }
+    let bits = x.to_bits() as i32;
+    if bits & i32::MAX > 0x7f80_0000 { NAN32 } else { x }
 }
 
 /// Any NaN becomes the canonical one.
 #[inline(always)]
 pub fn canonical64(x: f64) -> f64 {
-    if x.is_nan() { NAN64 } else { x }
+    let bits = x.to_bits() as i64;
+    if bits & i64::MAX > 0x7ff0_0000_0000_0000 { NAN64 } else { x }
 }
 
 /// `.sat`: clamped to [+0, 1]; NaN becomes +0.

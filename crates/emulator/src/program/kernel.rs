@@ -298,7 +298,12 @@ impl<'a> Emitter<'_, '_, 'a> {
         };
         self.program.code.push(Inst { op, guard, meet, class, line: inst.line, source: inst.source });
         let text = format!("{inst};");
-        self.program.details.push(Detail { text, implied: false, changes: calls::changes(inst) });
+        let named = self.decoder.scopes[0].values().filter_map(|symbol| match symbol {
+            Symbol::Register(slot, ty) => Some(*slot..*slot + ty.slots()),
+            _ => None,
+        });
+        let registers = named.flatten().collect();
+        self.program.details.push(Detail { text, implied: false, changes: calls::changes(inst), registers });
         self.watches.push(calls::watches(item));
         if let Some(op) = then {
             self.imply(Op::Control(op), guard, inst.line);

@@ -167,6 +167,8 @@ pub struct Detail {
     pub implied: bool,
     /// Whether it changes what others can see: a store, an arrival. (An atomic operation may change nothing.)
     pub changes: bool,
+    /// Rows of the registers that it names.
+    pub registers: Box<[Slot]>,
 }
 
 /// A kernel with all functions that it can reach.

@@ -86,7 +86,7 @@ impl Kernel {
             threads: [32, 1, 1],
             cluster: [1; 3],
             dynamic: 0,
-            words: 4096,
+            words: 8192,
             device: Device::of("sm_90a").expect("it is known"),
             options: grid::Options {
                 threads: 1,

@@ -1,6 +1,9 @@
 //! Order in a launch, edge by edge and hazard by hazard, each with its twin that is in order.
 
 mod edges;
+mod hazards;
+mod model;
+mod random;
 
 use super::*;
 use crate::fault::FaultKind;

@@ -272,8 +272,14 @@ impl Grouped {
         *group = (at, group.1 | 1 << lane);
     }
 
+    /// The lanes of an object, which is then without any.
+    fn take(&mut self, at: (u32, u32)) -> u32 {
+        let group = self.0[..self.1].iter_mut().find(|(known, _)| *known == at);
+        group.map_or(0, |(_, mask)| std::mem::take(mask))
+    }
+
     fn iter(&self) -> impl Iterator<Item = (check::Object, u32)> {
-        let groups = self.0[..self.1].iter();
+        let groups = self.0[..self.1].iter().filter(|(_, mask)| *mask != 0);
         groups.map(|((block, offset), mask)| {
             (check::Object::Mbarrier { block: *block, offset: *offset }, *mask)
         })
@@ -301,32 +307,36 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
 fn act(target: &Target, action: &Action, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
     let own = cx.warp.block;
     let addresses = cx.warp.addresses(target.address);
-    let warp = in_cluster(cx);
-    if let Action::Arrive { release: true, .. } = action {
-        let mut objects = Grouped::new();
-        for lane in lanes(active) {
-            objects.add(resolve(addresses[lane], target.window, own, lane as u32)?, lane);
-        }
-        for (object, mask) in objects.iter() {
-            cx.cluster.checker.release(warp, mask, object);
-        }
-    }
+    let warp = cx.warp.number(cx.launch);
+    // What lanes did before they arrived is released when they all have, or when one of them completes the phase.
+    let mut released = Grouped::new();
     for lane in lanes(active) {
+        let at = |fault| Fault { lane: Some(lane as u32), ..fault };
         let (rank, offset) = resolve(addresses[lane], target.window, own, lane as u32)?;
+        let block = objects::remote(cx.cluster, rank, offset).map_err(at)?;
+        let (access, order) = match action {
+            Action::Init(_) => {
+                objects::place(block, offset).map_err(at)?;
+                (Access::Write, Order::Weak)
+            }
+            _ => {
+                objects::with(block, offset, |_| Ok(())).map_err(at)?;
+                match action {
+                    Action::Inval => (Access::Write, Order::Weak),
+                    _ => (Access::Atomic, Order::Relaxed(Scope::Cluster)),
+                }
+            }
+        };
+        let who = Thread { warp, lane: lane as u32 };
+        cx.cluster.checker.shared(who, rank, offset, objects::BYTES, access, order, cx.pc).map_err(at)?;
+
+        let block = &mut cx.cluster.blocks[rank as usize];
         let value = |slot: Slot| cx.warp.row(slot)[lane];
-        let block = objects::remote(cx.cluster, rank, offset);
-        let block = block.map_err(|fault| Fault { lane: Some(lane as u32), ..fault })?;
-        let (mut access, mut order) = (Access::Atomic, Order::Relaxed(Scope::Cluster));
+        let phase = block.mbarriers.get(offset).map(|object| object.phase);
         let mut given = None;
         let result = match action {
-            Action::Init(count) => {
-                (access, order) = (Access::Write, Order::Weak);
-                objects::init(block, offset, value(*count))
-            }
-            Action::Inval => {
-                (access, order) = (Access::Write, Order::Weak);
-                objects::inval(block, offset)
-            }
+            Action::Init(count) => objects::init(block, offset, value(*count)),
+            Action::Inval => objects::inval(block, offset),
             Action::ExpectTx(bytes) => objects::with(block, offset, |object| object.expect(value(*bytes))),
             Action::CompleteTx(bytes) => {
                 objects::with(block, offset, |object| object.complete(value(*bytes)))
@@ -338,15 +348,25 @@ fn act(target: &Target, action: &Action, cx: &mut Context, active: u32) -> Resul
                     .map(|before| given = state.map(|slot| (slot, before)))
             }
         };
-        result
-            .and_then(|()| {
-                let who = Thread { warp, lane: lane as u32 };
-                cx.cluster.checker.shared(who, rank, offset, objects::BYTES, access, order, cx.pc)
-            })
-            .map_err(|fault| Fault { lane: Some(lane as u32), ..fault })?;
+        result.map_err(at)?;
+        if let Action::Arrive { release: true, .. } = action {
+            released.add((rank, offset), lane);
+        }
+        let now = block.mbarriers.get(offset).map(|object| object.phase);
+        if phase.is_some() && now.is_some() && phase != now {
+            let object = check::Object::Mbarrier { block: rank, offset };
+            let mask = released.take((rank, offset));
+            if mask != 0 {
+                cx.cluster.checker.release(warp, mask, object);
+            }
+            cx.cluster.checker.phase(object);
+        }
         if let Some((slot, state)) = given {
             cx.warp.set_wide(slot, &[state; LANES], 1 << lane);
         }
+    }
+    for (object, mask) in released.iter() {
+        cx.cluster.checker.release(warp, mask, object);
     }
     Ok(Flow::Next)
 }
@@ -362,7 +382,7 @@ fn wait(
 ) -> Result<Flow, Fault> {
     let own = cx.warp.block;
     let addresses = cx.warp.addresses(target.address);
-    let warp = in_cluster(cx);
+    let warp = cx.warp.number(cx.launch);
     let mut passed = 0;
     let mut objects = Grouped::new();
     for lane in lanes(active) {
@@ -408,10 +428,4 @@ fn wait(
     cx.warp.set_predicate(done, passed, active);
     // Who polls lets others go on, or what it polls for would never come.
     Ok(if passed == active & ALL { Flow::Next } else { Flow::Yield })
-}
-
-/// Index of the warp in its cluster.
-fn in_cluster(cx: &Context) -> u32 {
-    let threads: u32 = cx.launch.threads.iter().product();
-    cx.warp.block * threads.div_ceil(LANES as u32) + cx.warp.index
 }

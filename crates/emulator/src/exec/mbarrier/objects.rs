@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{Block, Cluster};
+use crate::check;
 use crate::fault::{Fault, FaultKind};
 
 /// Largest count of arrivals, and of bytes either way.
@@ -194,11 +195,11 @@ impl Objects {
         let (offset, object) = self.live.iter().find(|(_, object)| object.tx != 0)?;
         let Object { phase, pending, tx, .. } = object;
         let at = format!(
-            "the mbarrier at shared address 0x{offset:x} is left in phase {phase}, {pending} arrivals pending"
+            "the mbarrier at shared address 0x{offset:x} is left in phase {phase} with {pending} arrivals pending"
         );
         Some(match tx {
-            1.. => format!("{at}, with {tx} bytes announced that never came"),
-            _ => format!("{at}, with {} bytes that nobody announced", -tx),
+            1.. => format!("{at}, and {tx} bytes announced that never came"),
+            _ => format!("{at}, and {} bytes that nobody announced", -tx),
         })
     }
 
@@ -224,7 +225,10 @@ fn misuse(offset: u32, message: &str) -> Fault {
 }
 
 /// Refuses an address where no object can be.
-fn check(block: &Block, offset: u32) -> Result<(), Fault> {
+///
+/// # Errors
+/// Where it is not aligned, or past the end.
+pub fn place(block: &Block, offset: u32) -> Result<(), Fault> {
     if !offset.is_multiple_of(BYTES) {
         return Err(Fault::new(
             FaultKind::Misaligned,
@@ -248,7 +252,7 @@ fn check(block: &Block, offset: u32) -> Result<(), Fault> {
 /// # Errors
 /// Where one lives already, or the count is out of range.
 pub fn init(block: &mut Block, offset: u32, count: u32) -> Result<(), Fault> {
-    check(block, offset)?;
+    place(block, offset)?;
     if count == 0 || count > LARGEST {
         return Err(misuse(
             offset,
@@ -283,7 +287,7 @@ pub fn with<T>(
     offset: u32,
     change: impl FnOnce(&mut Object) -> Result<T, String>,
 ) -> Result<T, Fault> {
-    check(block, offset)?;
+    place(block, offset)?;
     let object = block.mbarriers.live.get_mut(&offset);
     let object = object.ok_or_else(|| misuse(offset, "none is initialised there"))?;
     let value = change(object).map_err(|message| misuse(offset, &message))?;
@@ -317,7 +321,7 @@ pub fn remote(cluster: &mut Cluster, rank: u32, offset: u32) -> Result<&mut Bloc
 /// # Errors
 /// Where there is no such object, it is used against its rules, or its block has ended.
 pub fn complete_tx(cluster: &mut Cluster, rank: u32, offset: u32, bytes: u32) -> Result<(), Fault> {
-    with(remote(cluster, rank, offset)?, offset, |object| object.complete(bytes))
+    change(cluster, rank, offset, |object| object.complete(bytes))
 }
 
 /// `count` arrivals that no instruction makes (of `cp.async.mbarrier.arrive`, when its copies are done).
@@ -325,7 +329,7 @@ pub fn complete_tx(cluster: &mut Cluster, rank: u32, offset: u32, bytes: u32) ->
 /// # Errors
 /// As [`complete_tx`].
 pub fn arrive(cluster: &mut Cluster, rank: u32, offset: u32, count: u32) -> Result<(), Fault> {
-    with(remote(cluster, rank, offset)?, offset, |object| object.arrive(offset, Arrival::of(count))).map(drop)
+    change(cluster, rank, offset, |object| object.arrive(offset, Arrival::of(count)).map(drop))
 }
 
 /// `count` more arrivals are waited for in this phase (`cp.async.mbarrier.arrive` without `.noinc`).
@@ -333,5 +337,22 @@ pub fn arrive(cluster: &mut Cluster, rank: u32, offset: u32, count: u32) -> Resu
 /// # Errors
 /// As [`complete_tx`].
 pub fn add_pending(cluster: &mut Cluster, rank: u32, offset: u32, count: u32) -> Result<(), Fault> {
-    with(remote(cluster, rank, offset)?, offset, |object| object.add_pending(count))
+    change(cluster, rank, offset, |object| object.add_pending(count))
+}
+
+/// Changes an object of any block, and says when it completes a phase.
+fn change(
+    cluster: &mut Cluster,
+    rank: u32,
+    offset: u32,
+    change: impl FnOnce(&mut Object) -> Result<(), String>,
+) -> Result<(), Fault> {
+    let phase = with(remote(cluster, rank, offset)?, offset, |object| {
+        let before = object.phase;
+        change(object).map(|()| object.phase - before)
+    })?;
+    if phase > 0 {
+        cluster.checker.phase(check::Object::Mbarrier { block: rank, offset });
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::elements::Format;
+use super::product::{COLUMNS, panel};
 
 /// Bytes that lie together in every layout.
 pub const CHUNK: u32 = 16;
@@ -117,13 +118,13 @@ fn swizzled(address: u32, bits: u32) -> u32 {
     address ^ ((address >> 7 & ((1 << bits) - 1)) << 4)
 }
 
-/// Where an element goes in a matrix that is laid out row by row.
-#[derive(Clone, Copy, Debug)]
-pub struct Pitch {
-    /// Elements between i and i + 1.
-    pub i: usize,
-    /// Elements between k and k + 1.
-    pub k: usize,
+/// How a matrix of a product lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A: i after i, each along k.
+    A,
+    /// B: in panels of 8 of i, in each k after k.
+    B,
 }
 
 /// Copies some rows of a tile as numbers, the first row to the front.
@@ -135,16 +136,25 @@ pub fn gather<F: Format>(
     shared: &[u8],
     rows: Range<u32>,
     depth: u32,
-    pitch: Pitch,
+    role: Role,
     out: &mut [f64],
 ) -> Result<(), u32> {
     let bytes_each = (F::BITS / 8).max(1);
     let first = rows.start;
-    let along = if tile.major == Major::K { pitch.k } else { pitch.i };
+    // A chunk has at most 8 elements along i, so it stays in a panel.
+    let along = match (role, tile.major) {
+        (Role::A, Major::K) | (Role::B, Major::Mn) => 1,
+        (Role::A, Major::Mn) => depth as usize,
+        (Role::B, Major::K) => COLUMNS,
+    };
     for (address, i, k) in tile.chunks(rows, depth) {
         let at = address as usize;
         let bytes = shared.get(at..at + CHUNK as usize).ok_or(address)?;
-        let out = &mut out[(i - first) as usize * pitch.i + k as usize * pitch.k..];
+        let (i, k) = ((i - first) as usize, k as usize);
+        let out = match role {
+            Role::A => &mut out[i * depth as usize + k..],
+            Role::B => &mut out[panel(depth as usize, k, i)..],
+        };
         for (element, bytes) in bytes.chunks_exact(bytes_each).enumerate() {
             let mut word = [0; 4];
             word[..bytes.len()].copy_from_slice(bytes);

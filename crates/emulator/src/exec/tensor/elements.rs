@@ -196,15 +196,16 @@ impl Sum {
         }
     }
 
-    /// The bits of a number of this type; one that is none has the canonical bits.
+    /// The bits of that number; what is none has the canonical bits.
     #[inline(always)]
-    pub fn bits(self, value: f64) -> u32 {
+    pub fn bits(self, sum: f64) -> u32 {
         match self {
-            Sum::F16 if value.is_nan() => 0x7fff,
-            Sum::F16 => u32::from(to_f16(value).to_bits()),
-            Sum::F32 if value.is_nan() => 0x7fff_ffff,
-            Sum::F32 => (value as f32).to_bits(),
-            Sum::S32 { .. } => value as i32 as u32,
+            Sum::F16 if sum.is_nan() => 0x7fff,
+            Sum::F16 => u32::from(to_f16(sum).to_bits()),
+            Sum::F32 if sum.is_nan() => 0x7fff_ffff,
+            Sum::F32 => (sum as f32).to_bits(),
+            Sum::S32 { saturate: true } => sum as i32 as u32,
+            Sum::S32 { saturate: false } => sum as i64 as u32,
         }
     }
 }
@@ -334,11 +335,11 @@ mod tests {
             (4294967301.0, 5, i32::MAX),
             (-7.0, -7, -7),
         ] {
-            assert_eq!(wraps.bits(wraps.round(sum)) as i32, wrapped);
-            assert_eq!(clamps.bits(clamps.round(sum)) as i32, clamped);
+            assert_eq!((wraps.bits(sum) as i32, wraps.round(sum)), (wrapped, f64::from(wrapped)));
+            assert_eq!((clamps.bits(sum) as i32, clamps.round(sum)), (clamped, f64::from(clamped)));
         }
-        assert_eq!(Sum::F32.bits(Sum::F32.round(-f64::NAN)), 0x7fff_ffff);
-        assert_eq!(Sum::F16.bits(Sum::F16.round(f64::NAN)), 0x7fff);
-        assert_eq!(Sum::F32.bits(Sum::F32.round(1e39)), f32::INFINITY.to_bits());
+        assert_eq!(Sum::F32.bits(-f64::NAN), 0x7fff_ffff);
+        assert_eq!(Sum::F16.bits(f64::NAN), 0x7fff);
+        assert_eq!(Sum::F32.bits(1e39), f32::INFINITY.to_bits());
     }
 }

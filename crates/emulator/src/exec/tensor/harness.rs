@@ -9,14 +9,13 @@ use crate::exec::{self, Cluster, Context, Flow, Launch, Warp};
 use crate::fault::Fault;
 use crate::memory::Memory;
 use crate::program::{Decoder, Guard, Inst, Program, Slot, Symbol};
-use crate::ptx::ast::{Instruction, Operand};
-use crate::ptx::{Result, Type};
+use crate::ptx::ast::Statement;
+use crate::ptx::{self, Result, Type};
 
 /// Blocks of a cluster with registers `r0` to `r399` (32 bits), `rd0` to `rd31` (64 bits), and predicates `p0` to `p7`.
 pub struct Harness {
     pub cluster: Cluster,
     pub device: &'static Device,
-    pub shared: u32,
     memory: Memory,
     program: Program,
     names: HashMap<&'static str, Symbol>,
@@ -24,6 +23,8 @@ pub struct Harness {
     threads: u32,
 }
 
+/// Bytes of shared memory, with what the system keeps.
+const SHARED: u32 = 64 << 10;
 const NARROW: u32 = 400;
 const WIDE: u32 = 32;
 
@@ -41,39 +42,19 @@ impl Harness {
         for i in 0..8 {
             names.insert(leak(format!("p{i}")), Symbol::Predicate(i));
         }
-        let shared = 64 << 10;
         let program = Program {
             name: "test".to_owned(),
             slots: NARROW + 2 * WIDE,
             predicates: 8,
-            shared_bytes: shared - 1024,
+            dynamic_align: 1,
             ..Program::default()
         };
-        let memory = Memory::default();
-        let launch = Launch {
-            program: &program,
-            params: &[],
-            grid: [blocks, 1, 1],
-            threads: [threads, 1, 1],
-            cluster: [blocks, 1, 1],
-            dynamic_shared: 0,
-            memory: &memory,
-            device: Device::of("sm_90a").unwrap(),
-            number: 1,
-        };
-        let mut cluster = Cluster::new(&launch, 0, Options { races: false, uninitialized: false });
-        cluster.blocks.iter_mut().for_each(|block| block.shared.fill(0));
         let device = Device::of("sm_90a").unwrap();
-        Harness {
-            cluster,
-            device,
-            shared,
-            memory: Memory::default(),
-            program,
-            names,
-            code: Vec::new(),
-            threads,
-        }
+        let options = Options { races: false, uninitialized: false };
+        let memory = Memory::default();
+        let mut cluster = Cluster::new(&launch(&program, &memory, device, blocks, threads), 0, options);
+        cluster.blocks.iter_mut().for_each(|block| block.shared.fill(0));
+        Harness { cluster, device, memory, program, names, code: Vec::new(), threads }
     }
 
     pub fn warp(&mut self, warp: usize) -> &mut Warp {
@@ -112,12 +93,17 @@ impl Harness {
         if let Some(known) = self.code.iter().position(|(known, _)| known == text) {
             return Ok(known);
         }
-        let parsed = parse(Box::leak(text.to_owned().into_boxed_str()));
+        let body = format!("{};", text.trim_end_matches(';'));
+        let module = format!(".version 8.7\n.target sm_90a\n.address_size 64\n.entry k() {{\n{body}\n}}\n");
+        let module = ptx::parse(Box::leak(module.into_boxed_str()))?;
+        let [Statement::Instruction(parsed)] = module.functions[0].body.as_deref().unwrap() else {
+            panic!("{text} is no instruction")
+        };
         let mut decoder = Decoder::default();
         decoder.scopes.push(self.names.clone());
         decoder.slots = self.program.slots;
         decoder.predicates = self.program.predicates;
-        let decoded = exec::decode(&parsed, &mut decoder)?.expect("some family knows it");
+        let decoded = exec::decode(parsed, &mut decoder)?.expect("some family knows it");
         self.program.slots = decoder.slots;
         self.program.predicates = decoder.predicates;
         for warp in self.cluster.warps.iter_mut().flatten() {
@@ -138,17 +124,7 @@ impl Harness {
         let pc = self.decode(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         let mut running = self.cluster.warps[warp].take().unwrap();
         let blocks = self.cluster.blocks.len() as u32;
-        let launch = Launch {
-            program: &self.program,
-            params: &[],
-            grid: [blocks, 1, 1],
-            threads: [self.threads, 1, 1],
-            cluster: [blocks, 1, 1],
-            dynamic_shared: self.shared,
-            memory: &self.memory,
-            device: self.device,
-            number: 1,
-        };
+        let launch = launch(&self.program, &self.memory, self.device, blocks, self.threads);
         let mut cx = Context {
             launch: &launch,
             cluster: &mut self.cluster,
@@ -186,55 +162,22 @@ pub fn vector(prefix: &str, from: usize, count: usize) -> String {
     format!("{{{}}}", names.join(","))
 }
 
-fn parse(text: &'static str) -> Instruction<'static> {
-    let (name, operands) =
-        text.trim_end_matches(';').split_once(' ').unwrap_or((text.trim_end_matches(';'), ""));
-    let mut parts = name.split('.');
-    Instruction {
-        guard: None,
-        opcode: parts.next().unwrap(),
-        modifiers: parts.collect(),
-        operands: split(operands).into_iter().map(operand).collect(),
-        line: 1,
-        source: None,
-    }
-}
-
-/// At the commas outside braces and brackets.
-fn split(text: &'static str) -> Vec<&'static str> {
-    let mut depth = 0;
-    let parts = text.split(move |c| {
-        depth += match c {
-            '{' | '[' => 1,
-            '}' | ']' => -1,
-            _ => 0,
-        };
-        c == ',' && depth == 0
-    });
-    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
-}
-
-fn operand(text: &'static str) -> Operand<'static> {
-    if let Some(inner) = text.strip_prefix('{') {
-        return Operand::Vector(split(inner.trim_end_matches('}')).into_iter().map(operand).collect());
-    }
-    if let Some(inner) = text.strip_prefix('[') {
-        let inner = inner.trim_end_matches(']');
-        let (base, offset) = inner.split_once('+').unwrap_or((inner, "0"));
-        let base = Box::new(operand(base));
-        return Operand::Address { base, offset: offset.parse().unwrap(), coordinates: Vec::new() };
-    }
-    if text == "_" {
-        return Operand::Sink;
-    }
-    if let Some(name) = text.strip_prefix('!') {
-        return Operand::Not(name);
-    }
-    if let Some(bits) = text.strip_prefix("0f") {
-        return Operand::F32(u32::from_str_radix(bits, 16).unwrap());
-    }
-    match text.parse::<i64>() {
-        Ok(value) => Operand::Int(value as u64),
-        Err(_) => Operand::Name(text, 0),
+fn launch<'a>(
+    program: &'a Program,
+    memory: &'a Memory,
+    device: &'a Device,
+    blocks: u32,
+    threads: u32,
+) -> Launch<'a> {
+    Launch {
+        program,
+        params: &[],
+        grid: [blocks, 1, 1],
+        threads: [threads, 1, 1],
+        cluster: [blocks, 1, 1],
+        dynamic_shared: SHARED - device.shared_base(),
+        memory,
+        device,
+        number: 1,
     }
 }

@@ -2,8 +2,8 @@
 
 use super::elements::{Element, Format, Sum, for_format};
 use super::{fragments, product, registers, shape};
-use crate::exec::lanes::{LANES, Row};
-use crate::exec::{Context, Decoded, Flow, Op as AnyOp};
+use crate::exec::lanes::{ALL, LANES, Row};
+use crate::exec::{Context, Decoded, Flow, Op as AnyOp, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::{Class, Decoder, Meet, Modifiers, Slot};
 use crate::ptx::ast::Instruction;
@@ -120,55 +120,70 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<D
 /// # Errors
 /// Where the device has no such form.
 pub fn execute(op: &Mma, cx: &mut Context) -> Result<Flow, Fault> {
-    let (m, k) = (op.m, op.k);
     match op.numbers {
-        Numbers::Narrow { a: of_a, b: of_b, sum } => {
-            if matches!(of_a, Element::E4m3 | Element::E5m2) && !cx.launch.device.at_least(8, 9) {
+        Numbers::Narrow { a, .. } => {
+            if matches!(a, Element::E4m3 | Element::E5m2) && !cx.launch.device.at_least(8, 9) {
                 return Err(Fault::new(
                     FaultKind::Instruction,
                     "mma of 8-bit floats, which this device does not have",
                 ));
             }
-            let (mut a, mut b, mut c) = ([0.0; M * K], [0.0; K * N], [0.0; M * N]);
-            for_format!(of_a, gather_a(&cx.warp.rows, &op.a, k, &mut a));
-            for_format!(of_b, gather_b(&cx.warp.rows, &op.b, N, &mut b));
-            gather_sums(sum, &cx.warp.rows, &op.c, N, &mut c);
-            product::multiply_add(&a, &b, &mut c, m, N, k);
-            scatter_sums(sum, &mut cx.warp.rows, &op.d, N, &c);
-        }
-        Numbers::Wide => {
-            let (mut a, mut b, mut c) = ([0.0; M * K], [0.0; K * N], [0.0; M * N]);
-            for (i, slot) in op.a.iter().enumerate() {
-                for (lane, bits) in cx.warp.wide(*slot).into_iter().enumerate() {
-                    let (row, column) = fragments::a(1, lane, i);
-                    a[row * k + column] = f64::from_bits(bits);
-                }
-            }
-            for (i, slot) in op.b.iter().enumerate() {
-                for (lane, bits) in cx.warp.wide(*slot).into_iter().enumerate() {
-                    let (row, column) = fragments::b(1, lane, i);
-                    b[row * N + column] = f64::from_bits(bits);
-                }
-            }
-            for (i, slot) in op.c.iter().enumerate() {
-                for (lane, bits) in cx.warp.wide(*slot).into_iter().enumerate() {
-                    let (row, column) = fragments::c(lane, i);
-                    c[row * N + column] = f64::from_bits(bits);
-                }
-            }
-            product::multiply_add_f64(&a, &b, &mut c, m, N, k);
-            for (i, slot) in op.d.iter().enumerate() {
-                let values = std::array::from_fn(|lane| {
-                    let (row, column) = fragments::c(lane, i);
-                    let value = c[row * N + column];
-                    if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() }
-                });
-                cx.warp.set_wide(*slot, &values, u32::MAX);
+            match op.k {
+                ..=16 => narrow::<16>(op, &mut cx.warp.rows),
+                _ => narrow::<K>(op, &mut cx.warp.rows),
             }
         }
+        Numbers::Wide => wide(op, cx.warp),
     }
-    cx.cluster.counters.tensor_flops += 2 * (m * N * k) as u64;
+    cx.cluster.counters.tensor_flops += 2 * (op.m * N * op.k) as u64;
     Ok(Flow::Next)
+}
+
+/// Runs one whose K is at most `MOST`.
+fn narrow<const MOST: usize>(op: &Mma, rows: &mut [Row]) {
+    let Numbers::Narrow { a: of_a, b: of_b, sum } = op.numbers else { return };
+    let (m, k) = (op.m, op.k);
+    let (mut a, mut b, mut c) = ([[0.0; MOST]; M], [[0.0; N]; MOST], [0.0; M * N]);
+    let (a, b) = (a.as_flattened_mut(), &mut b.as_flattened_mut()[..k * N]);
+    for_format!(of_a, gather_a(rows, &op.a, k, a));
+    for_format!(of_b, gather_b(rows, &op.b, b));
+    gather_sums(sum, rows, &op.c, m, &mut c);
+    product::multiply_add(a, b, &mut c[..m * N], m, k);
+    scatter_sums(sum, rows, &op.d, m, &c);
+}
+
+/// Runs one of f64.
+fn wide(op: &Mma, warp: &mut Warp) {
+    let (m, k) = (op.m, op.k);
+    let (mut a, mut b, mut c) = (vec![0.0; m * k], vec![0.0; k * N], vec![0.0; m * N]);
+    let take = |slots: &[Slot], put: &mut dyn FnMut(usize, usize, f64)| {
+        for (i, slot) in slots.iter().enumerate() {
+            for (lane, bits) in warp.wide(*slot).into_iter().enumerate() {
+                put(lane, i, f64::from_bits(bits));
+            }
+        }
+    };
+    take(&op.a, &mut |lane, i, value| {
+        let (row, column) = fragments::a(1, lane, i);
+        a[row * k + column] = value;
+    });
+    take(&op.b, &mut |lane, i, value| {
+        let (row, column) = fragments::b(1, lane, i);
+        b[row * N + column] = value;
+    });
+    take(&op.c, &mut |lane, i, value| {
+        let (row, column) = fragments::c(lane, i);
+        c[row * N + column] = value;
+    });
+    product::multiply_add_f64(&a, &b, &mut c, m, k);
+    for (i, slot) in op.d.iter().enumerate() {
+        let values = std::array::from_fn(|lane| {
+            let (row, column) = fragments::c(lane, i);
+            let value = c[row * N + column];
+            if value.is_nan() { 0x7ff8_0000_0000_0000 } else { value.to_bits() }
+        });
+        warp.set_wide(*slot, &values, ALL);
+    }
 }
 
 /// A fragment of A as a matrix of K columns.
@@ -184,41 +199,41 @@ pub fn gather_a<F: Format>(rows: &[Row], slots: &[Slot], k: usize, out: &mut [f6
     }
 }
 
-/// A fragment of B as a matrix of N columns.
-fn gather_b<F: Format>(rows: &[Row], slots: &[Slot], n: usize, out: &mut [f64]) {
+/// A fragment of B, of one panel.
+fn gather_b<F: Format>(rows: &[Row], slots: &[Slot], out: &mut [f64]) {
     let per = 32 / F::BITS;
     for (register, slot) in slots.iter().enumerate() {
         for (lane, word) in rows[*slot as usize].into_iter().enumerate() {
             for element in 0..per {
                 let (row, column) = fragments::b(per, lane, register * per + element);
-                out[row * n + column] = F::value(word >> (element * F::BITS));
+                out[row * N + column] = F::value(word >> (element * F::BITS));
             }
         }
     }
 }
 
-/// A fragment of C as a matrix of N columns.
-pub fn gather_sums(sum: Sum, rows: &[Row], slots: &[Slot], n: usize, out: &mut [f64]) {
+/// A fragment of C as panels of M rows.
+pub fn gather_sums(sum: Sum, rows: &[Row], slots: &[Slot], m: usize, out: &mut [f64]) {
     let per = sum.per_register();
     for (register, slot) in slots.iter().enumerate() {
         for (lane, word) in rows[*slot as usize].into_iter().enumerate() {
             for element in 0..per {
                 let (row, column) = fragments::c(lane, register * per + element);
-                out[row * n + column] = sum.value(word >> (element * 16));
+                out[product::panel(m, row, column)] = sum.value(word >> (element * 16));
             }
         }
     }
 }
 
-/// The fragment of D of a matrix of N columns.
-pub fn scatter_sums(sum: Sum, rows: &mut [Row], slots: &[Slot], n: usize, values: &[f64]) {
+/// The fragment of D of panels of M rows.
+pub fn scatter_sums(sum: Sum, rows: &mut [Row], slots: &[Slot], m: usize, values: &[f64]) {
     let per = sum.per_register();
     for (register, slot) in slots.iter().enumerate() {
         for (lane, word) in rows[*slot as usize].iter_mut().enumerate() {
             *word = 0;
             for element in 0..per {
                 let (row, column) = fragments::c(lane, register * per + element);
-                *word |= sum.bits(sum.round(values[row * n + column])) << (element * 16);
+                *word |= sum.bits(values[product::panel(m, row, column)]) << (element * 16);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Matrix products: mma.sync, and wgmma with its groups.
+//! Matrix products: mma.sync, wmma, and wgmma with its groups.
 //!
 //! The hardware leaves order and rounding of a sum open. Here products are exact, a sum of f64 takes C first and then
 //! the products in the order of k, and is rounded once to D's type where the instruction ends, to the nearest; integers are
@@ -14,11 +14,12 @@ mod product;
 #[cfg(test)]
 mod tests;
 mod wgmma;
+mod wmma;
 
 pub use wgmma::Groups;
 
 use super::lanes::ALL;
-use super::{Context, Decoded, Flow};
+use super::{Context, Decoded, Flow, Op as AnyOp, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::program::{Decoder, Slot};
 use crate::ptx::ast::{Instruction, Operand};
@@ -31,6 +32,8 @@ pub enum Op {
     Mma(Box<mma::Mma>),
     /// wgmma
     Wgmma(wgmma::Op),
+    /// wmma
+    Wmma(Box<wmma::Op>),
 }
 
 /// Decodes an instruction of this family.
@@ -40,6 +43,7 @@ pub enum Op {
 pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<Option<Decoded>> {
     match inst.opcode {
         "mma" => mma::decode(inst, decoder).map(Some),
+        "wmma" => wmma::decode(inst, decoder).map(Some),
         "wgmma" => wgmma::decode(inst, decoder).map(Some),
         _ => Ok(None),
     }
@@ -59,6 +63,23 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
     match op {
         Op::Mma(op) => mma::execute(op, cx),
         Op::Wgmma(op) => wgmma::execute(op, cx),
+        Op::Wmma(op) => wmma::execute(op, cx),
+    }
+}
+
+/// Sees that an instruction leaves alone the registers of products in flight; those of wgmma itself see to it themselves.
+///
+/// # Errors
+/// Where it names one.
+#[cold]
+pub fn untouched(op: &AnyOp, warp: &Warp, registers: &[Slot]) -> Result<(), Fault> {
+    match op {
+        AnyOp::Tensor(Op::Wgmma(_)) => Ok(()),
+        _ if warp.products.in_flight(registers).is_none() => Ok(()),
+        _ => Err(Fault::new(
+            FaultKind::Async,
+            "it names a register of D of a wgmma in flight: wgmma.wait_group has to come before",
+        )),
     }
 }
 

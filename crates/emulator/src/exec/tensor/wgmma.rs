@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::descriptor::{Descriptor, Major, Pitch, Tile, gather};
+use super::descriptor::{Descriptor, Major, Role, Tile, gather};
 use super::elements::{Element, Sum, for_format};
 use super::mma::{gather_a, gather_sums, scatter_sums};
 use super::{product, registers, shape};
@@ -180,6 +180,8 @@ pub struct Groups {
     committed: u64,
     /// Sums whose registers are poisoned.
     sums: Vec<Accumulator>,
+    /// A bit for each of those registers.
+    poisoned: Vec<u64>,
     /// Buffers of sums that are no longer needed.
     spare: Vec<Vec<f64>>,
 }
@@ -215,7 +217,7 @@ enum Operands {
 struct Accumulator {
     /// A product that has it.
     product: Arc<Product>,
-    /// 16 rows of N.
+    /// 16 rows of N, in panels.
     values: Vec<f64>,
     /// Products in flight that have it.
     pending: u32,
@@ -230,7 +232,19 @@ impl Groups {
 
     /// The first of these registers that belongs to a D in flight: to touch it has no meaning.
     pub fn in_flight(&self, slots: &[Slot]) -> Option<Slot> {
-        slots.iter().copied().find(|slot| self.sums.iter().any(|sums| sums.product.d.contains(slot)))
+        let bits = |slot: Slot| self.poisoned.get(slot as usize / 64).copied().unwrap_or(0);
+        slots.iter().copied().find(|slot| bits(*slot) >> (slot % 64) & 1 == 1)
+    }
+
+    /// Takes note of whether registers are poisoned.
+    fn mark(&mut self, slots: &[Slot], poisoned: bool) {
+        for slot in slots {
+            let (word, bit) = (*slot as usize / 64, 1 << (slot % 64));
+            if word >= self.poisoned.len() {
+                self.poisoned.resize(word + 1, 0);
+            }
+            self.poisoned[word] = self.poisoned[word] & !bit | if poisoned { bit } else { 0 };
+        }
     }
 
     /// What is left when the warp ends: products that nobody waited for.
@@ -277,8 +291,7 @@ pub fn execute(op: &Op, cx: &mut Context) -> Result<Flow, Fault> {
 
 /// Index in the cluster of the warp, and of the first of its warpgroup.
 fn warpgroup(cx: &Context) -> Result<(usize, usize), Fault> {
-    let threads: u32 = cx.launch.threads.iter().product();
-    let per_block = threads.div_ceil(LANES as u32);
+    let per_block = cx.launch.warps();
     let group = cx.warp.index / WARPS as u32 * WARPS as u32;
     if group + WARPS as u32 > per_block {
         return Err(Fault::new(
@@ -368,7 +381,7 @@ fn read(
     depth: usize,
 ) -> Result<(), Fault> {
     let block = cx.warp.block;
-    let (low, high) = (cx.launch.device.reserved_shared, cx.cluster.blocks[block as usize].shared.len());
+    let (low, high) = (cx.launch.device.shared_base(), cx.cluster.blocks[block as usize].shared.len());
     for range in tile.ranges(rows, depth as u32) {
         if range.start < low || range.end as usize > high {
             return Err(outside(range.start, low, high));
@@ -390,15 +403,11 @@ fn outside(address: u32, low: u32, high: usize) -> Fault {
 
 /// Takes the registers of D, or adds to those that a product in flight has taken.
 fn claim(product: &Arc<Product>, cx: &mut Context) -> Result<(), Fault> {
-    let Groups { sums, open, groups, spare, .. } = &mut cx.warp.products;
+    let Groups { sums, open, groups, .. } = &mut cx.warp.products;
     let alike = |other: &Product| other.d == product.d && (other.n, other.sum) == (product.n, product.sum);
     if let Some(known) = sums.iter_mut().find(|known| alike(&known.product)) {
         known.pending += 1;
         return Ok(());
-    }
-    let taken = |slot: &Slot| sums.iter().any(|sums| sums.product.d.contains(slot));
-    if let Some(at) = product.d.iter().position(taken) {
-        return Err(touched("D", Some(at)));
     }
     let mut in_flight = groups.iter().flat_map(|group| &group.products).chain(open.iter());
     let read = in_flight.any(|pending| match &pending.product.a {
@@ -408,14 +417,18 @@ fn claim(product: &Arc<Product>, cx: &mut Context) -> Result<(), Fault> {
     if read {
         return Err(touched("D", None));
     }
-    let mut values = spare.pop().unwrap_or_default();
+    if let Some(slot) = cx.warp.products.in_flight(&product.d) {
+        return Err(touched("D", product.d.iter().position(|other| *other == slot)));
+    }
+    let mut values = cx.warp.products.spare.pop().unwrap_or_default();
     values.clear();
     values.resize(ROWS * product.n, 0.0);
-    gather_sums(product.sum, &cx.warp.rows, &product.d, product.n, &mut values);
+    gather_sums(product.sum, &cx.warp.rows, &product.d, ROWS, &mut values);
     for slot in &product.d {
         cx.warp.rows[*slot as usize] = [POISON; LANES];
     }
-    sums.push(Accumulator { product: Arc::clone(product), values, pending: 1 });
+    cx.warp.products.mark(&product.d, true);
+    cx.warp.products.sums.push(Accumulator { product: Arc::clone(product), values, pending: 1 });
     Ok(())
 }
 
@@ -481,7 +494,7 @@ fn absent(number: u64, cx: &Context, warp: usize, first: usize) -> Result<Option
 /// Computes a group for the four warps of a warpgroup.
 fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(), Fault> {
     let block = &cx.cluster.blocks[cx.warp.block as usize];
-    let low = cx.launch.device.reserved_shared;
+    let low = cx.launch.device.shared_base();
     let outside = |address: u32| outside(address, low, block.shared.len());
     let position = |groups: &Groups| (number + groups.groups.len() as u64 - groups.committed) as usize;
     let at: [usize; WARPS] = std::array::from_fn(|part| position(&all[part]));
@@ -496,8 +509,8 @@ fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(
         b.clear();
         b.resize(k * n, 0.0);
         let tile = product.tile(*of_b, product.of_b, product.major_b)?;
-        let (rows, pitch) = (0..n as u32, Pitch { i: 1, k: n });
-        for_format!(product.of_b, gather(&tile, &block.shared, rows.clone(), k as u32, pitch, &mut b))
+        let (rows, role) = (0..n as u32, Role::B);
+        for_format!(product.of_b, gather(&tile, &block.shared, rows.clone(), k as u32, role, &mut b))
             .map_err(outside)?;
 
         for (part, groups) in all.iter_mut().enumerate() {
@@ -512,10 +525,10 @@ fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(
                 Operands::Shared(of_a) => {
                     let tile = product.tile(*of_a, product.of_a, product.major_a)?;
                     let first = (part * ROWS) as u32;
-                    let (rows, pitch) = (first..first + ROWS as u32, Pitch { i: k, k: 1 });
+                    let (rows, role) = (first..first + ROWS as u32, Role::A);
                     for_format!(
                         product.of_a,
-                        gather(&tile, &block.shared, rows.clone(), k as u32, pitch, &mut a)
+                        gather(&tile, &block.shared, rows.clone(), k as u32, role, &mut a)
                     )
                     .map_err(outside)?;
                 }
@@ -528,7 +541,7 @@ fn compute(number: u64, all: &mut [Groups; WARPS], cx: &mut Context) -> Result<(
             if !pending.accumulate {
                 values.fill(0.0);
             }
-            product::multiply_add(&a, &b, values, ROWS, n, k);
+            product::multiply_add(&a, &b, values, ROWS, k);
             match product.sum {
                 // A loop of its own, which the compiler vectorises.
                 Sum::F32 => values.iter_mut().for_each(|value| *value = Sum::F32.round(*value)),
@@ -608,7 +621,8 @@ fn retire(cx: &mut Context, warp: u32) -> Result<(), Fault> {
         if let Some(at) = product.d.iter().position(|slot| !poisoned(slot)) {
             return Err(written("D", at));
         }
-        scatter_sums(product.sum, &mut cx.warp.rows, &product.d, product.n, &values);
+        cx.warp.products.mark(&product.d, false);
+        scatter_sums(product.sum, &mut cx.warp.rows, &product.d, ROWS, &values);
         cx.warp.products.spare.push(values);
     }
     Ok(())

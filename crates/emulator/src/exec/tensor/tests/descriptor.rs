@@ -1,7 +1,8 @@
 //! Matrices in shared memory.
 
-use super::super::descriptor::{Descriptor, Major, Pitch, Tile, gather};
+use super::super::descriptor::{Descriptor, Major, Role, Tile, gather};
 use super::super::elements::Bf16;
+use super::super::product::panel;
 
 fn tile(descriptor: Descriptor, major: Major) -> Tile {
     Tile { descriptor, major, bytes: 2 }
@@ -74,7 +75,7 @@ fn a_tile_that_a_tensor_copy_swizzled_reads_back() {
             let stride = 8 * span as u32;
             let tile = tile(Descriptor { start, leading: 0, stride, swizzle }, Major::K);
             let mut out = vec![0.0; 48 * 16];
-            gather::<Bf16>(&tile, &shared, 16..64, 16, Pitch { i: 16, k: 1 }, &mut out).unwrap();
+            gather::<Bf16>(&tile, &shared, 16..64, 16, Role::A, &mut out).unwrap();
             for i in 0..48 {
                 for k in 0..16 {
                     assert_eq!(out[i * 16 + k], number(16 + i, 16 * step + k), "{swizzle} {step} {i} {k}");
@@ -89,11 +90,11 @@ fn a_tile_that_a_tensor_copy_swizzled_reads_back() {
             let tile = tile(Descriptor { start, leading, stride, swizzle }, Major::Mn);
             let width = 2 * columns;
             let mut out = vec![0.0; 16 * width];
-            gather::<Bf16>(&tile, &shared, 0..width as u32, 16, Pitch { i: 1, k: width }, &mut out).unwrap();
+            gather::<Bf16>(&tile, &shared, 0..width as u32, 16, Role::B, &mut out).unwrap();
             for i in 0..width {
                 for k in 0..16 {
                     let wanted = number(32 * (i / columns) + 16 * step + k, i % columns);
-                    assert_eq!(out[k * width + i], wanted, "{swizzle} {step} {i} {k}");
+                    assert_eq!(out[panel(16, k, i)], wanted, "{swizzle} {step} {i} {k}");
                 }
             }
         }
@@ -123,6 +124,6 @@ fn bytes_outside_shared_memory_are_named() {
     let tile = tile(Descriptor { start: 1024, leading: 0, stride: 1024, swizzle: 3 }, Major::K);
     let mut out = [0.0; 16 * 16];
     let shared = vec![0; 2048];
-    let result = gather::<Bf16>(&tile, &shared, 0..16, 16, Pitch { i: 16, k: 1 }, &mut out);
+    let result = gather::<Bf16>(&tile, &shared, 0..16, 16, Role::A, &mut out);
     assert_eq!(result, Err(2048));
 }

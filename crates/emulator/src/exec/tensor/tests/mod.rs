@@ -3,6 +3,7 @@
 mod descriptor;
 mod mma;
 mod wgmma;
+mod wmma;
 
 use super::elements::{Element, Sum};
 

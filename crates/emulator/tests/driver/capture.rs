@@ -92,7 +92,9 @@ fn other_streams_join_by_events() {
     let _context = Context::new();
     let (add, first, second) = (function(module(PTX), c"add"), stream(), stream());
     let (values, forked, joined) = (upload(&[0_u32; 3]), event(), event());
-    let add_to = |index: u64, stream| refused(launch_in(add, 1, 1, stream, &[&(values + 4 * index), &1_u32, &1_u32]), 0);
+    let add_to = |index: u64, stream| {
+        refused(launch_in(add, 1, 1, stream, &[&(values + 4 * index), &1_u32, &1_u32]), 0)
+    };
     begin(first);
     add_to(0, first);
     ok!(cuEventRecord(forked, first));
@@ -276,7 +278,9 @@ fn captures_tell_their_graph_and_go_into_one_that_exists() {
     assert_eq!((found, into, count, unsafe { *after }), (1, graph, 1, first));
     ok!(cuMemsetD32Async(values, 1, 1, stream));
     let mut other = 0;
-    ok!(cuStreamGetCaptureInfo_v3(stream, &mut found, &mut other, &mut into, &mut after, &mut edges, &mut count));
+    ok!(cuStreamGetCaptureInfo_v3(
+        stream, &mut found, &mut other, &mut into, &mut after, &mut edges, &mut count
+    ));
     // SAFETY: as above.
     assert_ne!(unsafe { *after }, first);
     assert_eq!((id, count), (other, 1));

@@ -11,7 +11,14 @@ const SOURCE: &str = include_str!("../kernels/faults.cu");
 type Fault = (&'static str, u32, u32, &'static str, &'static str, bool);
 
 const FAULTS: &[Fault] = &[
-    ("past_the_end", 5, 64, "CUDA_ERROR_ILLEGAL_ADDRESS", "past the end of the allocation of 1024 bytes", true),
+    (
+        "past_the_end",
+        5,
+        64,
+        "CUDA_ERROR_ILLEGAL_ADDRESS",
+        "past the end of the allocation of 1024 bytes",
+        true,
+    ),
     ("misaligned", 1, 64, "CUDA_ERROR_MISALIGNED_ADDRESS", "multiple", true),
     ("past_shared", 1, 64, "CUDA_ERROR_ILLEGAL_ADDRESS", "shared memory", true),
     ("unwritten_shared", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "nobody has written", true),
@@ -67,7 +74,8 @@ fn every_planted_fault_is_reported_with_its_line() {
     let mut wrong = Vec::new();
     let mut rest = text.as_str();
     for (kernel, _, _, code, part, marked) in FAULTS {
-        let (report, after) = rest.split_once(&format!("case {kernel} ")).expect("every case ends with its code");
+        let (report, after) =
+            rest.split_once(&format!("case {kernel} ")).expect("every case ends with its code");
         let (got, after) = after.split_once('\n').expect("a line");
         rest = after;
         let start = SOURCE.find(&format!("void {kernel}(")).expect("the kernel is in the file");
@@ -107,7 +115,9 @@ fn what_is_not_to_be_checked_is_not() {
         !text.contains(&format!("case {kernel} CUDA_SUCCESS"))
     };
     // Addresses are always checked: without memory there is nothing to read.
-    for (check, unwritten, race) in [("none", false, false), ("races", false, true), ("uninitialized", true, false)] {
+    for (check, unwritten, race) in
+        [("none", false, false), ("races", false, true), ("uninitialized", true, false)]
+    {
         assert_eq!(failed(check, "unwritten_shared"), unwritten, "{check}");
         assert_eq!(failed(check, "shared_race"), race, "{check}");
         assert!(failed(check, "past_the_end"), "{check}");

@@ -50,11 +50,22 @@ struct Add {
 
 impl Add {
     fn with<T>(&self, function: usize, run: impl FnOnce(*const c_void) -> T) -> T {
-        let params: [*const c_void; 3] =
-            [(&raw const self.address).cast(), (&raw const self.count).cast(), (&raw const self.amount).cast()];
+        let params: [*const c_void; 3] = [
+            (&raw const self.address).cast(),
+            (&raw const self.count).cast(),
+            (&raw const self.amount).cast(),
+        ];
         let (grid, threads) = ([1; 3], [32, 1, 1]);
-        let kernel =
-            Kernel { function, grid, threads, shared: 0, params: params.as_ptr(), extra: 0, kernel: 0, context: 0 };
+        let kernel = Kernel {
+            function,
+            grid,
+            threads,
+            shared: 0,
+            params: params.as_ptr(),
+            extra: 0,
+            kernel: 0,
+            context: 0,
+        };
         run((&raw const kernel).cast())
     }
 }
@@ -73,13 +84,22 @@ fn instantiate(graph: usize) -> usize {
 
 fn kernel(graph: usize, after: &[usize], function: usize, add: &Add) -> usize {
     let mut node = 0;
-    add.with(function, |params| ok!(cuGraphAddKernelNode_v2(&mut node, graph, after.as_ptr(), after.len(), params)));
+    add.with(function, |params| {
+        ok!(cuGraphAddKernelNode_v2(&mut node, graph, after.as_ptr(), after.len(), params))
+    });
     node
 }
 
 fn fill(graph: usize, after: &[usize], context: usize, to: u64, value: u32) -> usize {
     let (mut node, params) = (0, Fill { to, pitch: 0, value, element: 4, width: 1, height: 1 });
-    ok!(cuGraphAddMemsetNode(&mut node, graph, after.as_ptr(), after.len(), (&raw const params).cast(), context));
+    ok!(cuGraphAddMemsetNode(
+        &mut node,
+        graph,
+        after.as_ptr(),
+        after.len(),
+        (&raw const params).cast(),
+        context
+    ));
     node
 }
 
@@ -108,7 +128,10 @@ fn nodes_run_after_those_they_depend_on() {
     refused(cu!(cuGraphAddDependencies(graph, &add_node, &copy_node, 1)), api::INVALID_VALUE);
     refused(cu!(cuGraphAddDependencies_v2(graph, &add_node, &add_node, null(), 1)), api::INVALID_VALUE);
     let port = 1_u64;
-    refused(cu!(cuGraphAddDependencies_v2(graph, &copy_node, &fill_node, (&raw const port).cast(), 1)), api::NOT_SUPPORTED);
+    refused(
+        cu!(cuGraphAddDependencies_v2(graph, &copy_node, &fill_node, (&raw const port).cast(), 1)),
+        api::NOT_SUPPORTED,
+    );
     // A circle cannot run.
     ok!(cuGraphAddDependencies_v2(graph, &copy_node, &fill_node, null(), 1));
     let mut executable = 0;
@@ -263,11 +286,13 @@ fn every_kind_of_node_is_made_and_changed() {
     refused(cu!(cuGraphHostNodeSetParams(host, (&raw const call).cast())), api::INVALID_VALUE);
     let odd = Fill { to: values + 1, pitch: 0, value: 0, element: 4, width: 1, height: 1 };
     refused(cu!(cuGraphMemsetNodeSetParams(filled, (&raw const odd).cast())), api::INVALID_VALUE);
-    let code = Add { address: 0, count: 0, amount: 0 }.with(add + 16, |params| cu!(cuGraphKernelNodeSetParams_v2(added, params)));
+    let code = Add { address: 0, count: 0, amount: 0 }
+        .with(add + 16, |params| cu!(cuGraphKernelNodeSetParams_v2(added, params)));
     refused(code, api::INVALID_HANDLE);
     Add { address: values, count: 1, amount: 10 }
         .with(add, |params| ok!(cuGraphAddKernelNode(&mut empty, graph, null(), 0, params)));
-    let code = Add { address: 0, count: 0, amount: 0 }.with(add, |params| cu!(cuGraphKernelNodeSetParams(host, params)));
+    let code = Add { address: 0, count: 0, amount: 0 }
+        .with(add, |params| cu!(cuGraphKernelNodeSetParams(host, params)));
     refused(code, api::INVALID_VALUE);
 }
 
@@ -293,7 +318,8 @@ fn nodes_are_made_by_their_description() {
         cu!(cuGraphAddNode(&mut second, graph, &first, 1, description.as_ptr().cast_mut().cast()))
     });
     refused(launch, 0);
-    let copying: Vec<u8> = [0, 0].iter().chain(&copy(values, values + 4, 4)).flat_map(|number| number.to_ne_bytes()).collect();
+    let copying: Vec<u8> =
+        [0, 0].iter().chain(&copy(values, values + 4, 4)).flat_map(|number| number.to_ne_bytes()).collect();
     let description = describe(1, &copying);
     ok!(cuGraphAddNode_v2(&mut third, graph, &second, null(), 1, description.as_ptr().cast_mut().cast()));
     run(graph);
@@ -309,18 +335,29 @@ fn nodes_are_made_by_their_description() {
     ok!(cuGraphLaunch(executable, 0));
     assert_eq!(download::<u32>(values, 2), [12, 12]);
     let conditional = describe(13, &[]);
-    refused(cu!(cuGraphAddNode_v2(&mut third, graph, null(), null(), 0, conditional.as_ptr().cast_mut().cast())), api::NOT_SUPPORTED);
+    refused(
+        cu!(cuGraphAddNode_v2(&mut third, graph, null(), null(), 0, conditional.as_ptr().cast_mut().cast())),
+        api::NOT_SUPPORTED,
+    );
 }
 
 #[test]
 fn executables_are_changed_without_their_graph() {
     let context = Context::new();
-    let (add, values, graph, stream) = (function(module(PTX), c"add"), upload(&[0_u32; 4]), create(), stream());
+    let (add, values, graph, stream) =
+        (function(module(PTX), c"add"), upload(&[0_u32; 4]), create(), stream());
     let mut calls = [0_u32; 2];
     let filled = fill(graph, &[], context.0, values, 5);
     let added = kernel(graph, &[filled], add, &Add { address: values, count: 1, amount: 1 });
     let (mut copied, mut host, mut record, mut wait, mut child) = (0, 0, 0, 0, 0);
-    ok!(cuGraphAddMemcpyNode(&mut copied, graph, &added, 1, copy(values + 4, values, 4).as_ptr().cast(), context.0));
+    ok!(cuGraphAddMemcpyNode(
+        &mut copied,
+        graph,
+        &added,
+        1,
+        copy(values + 4, values, 4).as_ptr().cast(),
+        context.0
+    ));
     let call = Host { function: Some(count), data: (&raw mut calls[0]).cast() };
     ok!(cuGraphAddHostNode(&mut host, graph, null(), 0, (&raw const call).cast()));
     let (start, end, inner) = (event(), event(), create());
@@ -336,7 +373,12 @@ fn executables_are_changed_without_their_graph() {
     });
     let params = Fill { to: values, pitch: 0, value: 70, element: 4, width: 1, height: 1 };
     ok!(cuGraphExecMemsetNodeSetParams(executable, filled, (&raw const params).cast(), context.0));
-    ok!(cuGraphExecMemcpyNodeSetParams(executable, copied, copy(values + 8, values, 4).as_ptr().cast(), context.0));
+    ok!(cuGraphExecMemcpyNodeSetParams(
+        executable,
+        copied,
+        copy(values + 8, values, 4).as_ptr().cast(),
+        context.0
+    ));
     let call = Host { function: Some(count), data: (&raw mut calls[1]).cast() };
     ok!(cuGraphExecHostNodeSetParams(executable, host, (&raw const call).cast()));
     ok!(cuGraphExecEventRecordNodeSetEvent(executable, record, end));
@@ -392,17 +434,26 @@ fn executables_take_over_what_graphs_of_their_shape_do() {
     ok!(cuGraphLaunch(executable, 0));
     assert_eq!(download::<u32>(values, 1), [24]);
     let (loose, node) = make(1, 1, false);
-    refused(cu!(cuGraphExecUpdate_v2(executable, loose, (&raw mut info).cast())), api::GRAPH_EXEC_UPDATE_FAILURE);
+    refused(
+        cu!(cuGraphExecUpdate_v2(executable, loose, (&raw mut info).cast())),
+        api::GRAPH_EXEC_UPDATE_FAILURE,
+    );
     assert_eq!((info.result, info.node), (2, node));
     let (bigger, _) = make(1, 1, true);
     fill(bigger, &[], context.0, values, 0);
     let (mut failed, mut result) = (7, 7);
-    refused(cu!(cuGraphExecUpdate(executable, bigger, &mut failed, &mut result)), api::GRAPH_EXEC_UPDATE_FAILURE);
+    refused(
+        cu!(cuGraphExecUpdate(executable, bigger, &mut failed, &mut result)),
+        api::GRAPH_EXEC_UPDATE_FAILURE,
+    );
     assert_eq!((failed, result), (0, 2));
     let (other, mut empty) = (create(), 0);
     let first = fill(other, &[], context.0, values, 1);
     ok!(cuGraphAddEmptyNode(&mut empty, other, &first, 1));
-    refused(cu!(cuGraphExecUpdate(executable, other, &mut failed, &mut result)), api::GRAPH_EXEC_UPDATE_FAILURE);
+    refused(
+        cu!(cuGraphExecUpdate(executable, other, &mut failed, &mut result)),
+        api::GRAPH_EXEC_UPDATE_FAILURE,
+    );
     assert_eq!((failed, result), (empty, 3));
     ok!(cuGraphLaunch(executable, 0));
     assert_eq!(download::<u32>(values, 1), [24], "what failed changed nothing");
@@ -431,6 +482,9 @@ fn instantiation_has_flags() {
     ok!(cuGraphInstantiateWithParams(&mut executable, graph, (&raw mut params).cast()));
     assert_eq!((params.node, params.result, params.stream), (0, 0, 0));
     params.flags = 4;
-    refused(cu!(cuGraphInstantiateWithParams(&mut executable, graph, (&raw mut params).cast())), api::NOT_SUPPORTED);
+    refused(
+        cu!(cuGraphInstantiateWithParams(&mut executable, graph, (&raw mut params).cast())),
+        api::NOT_SUPPORTED,
+    );
     assert_eq!(params.result, 1);
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MAX_DYNAMIC_SHARED;
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig, PushKernelArg,
+    CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig,
+    PushKernelArg,
 };
 use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use half::bf16;
@@ -53,7 +54,11 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 fn grid(blocks: (u32, u32), threads: (u32, u32), shared: u32) -> LaunchConfig {
-    LaunchConfig { grid_dim: (blocks.0, blocks.1, 1), block_dim: (threads.0, threads.1, 1), shared_mem_bytes: shared }
+    LaunchConfig {
+        grid_dim: (blocks.0, blocks.1, 1),
+        block_dim: (threads.0, threads.1, 1),
+        shared_mem_bytes: shared,
+    }
 }
 
 #[test]
@@ -91,7 +96,8 @@ fn integer_reductions_are_exact_and_float_sums_within_rounding() {
 
     let (_, extremes) = kernel(source, "extremes", &[]).unwrap();
     let signed: Vec<i32> = values.iter().map(|value| *value as i32).collect();
-    let (dv, mut out) = (stream.clone_htod(&signed).unwrap(), stream.clone_htod(&[i32::MIN, i32::MAX]).unwrap());
+    let (dv, mut out) =
+        (stream.clone_htod(&signed).unwrap(), stream.clone_htod(&[i32::MIN, i32::MAX]).unwrap());
     let mut launch = stream.launch_builder(&extremes);
     launch.arg(&mut out).arg(&dv).arg(&count);
     // SAFETY: the arguments are the kernel's; `out` is two numbers.
@@ -140,7 +146,13 @@ fn softmax_of_rows_is_within_a_few_ulps() {
 }
 
 /// The sum over `k` of `a[m, k] b[n, k]`, and of the magnitudes.
-fn product(a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32, K: usize, m: usize, n: usize) -> (f64, f64) {
+fn product(
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+    K: usize,
+    m: usize,
+    n: usize,
+) -> (f64, f64) {
     (0..K).fold((0.0, 0.0), |(sum, magnitude), k| {
         let term = f64::from(a(m, k)) * f64::from(b(n, k));
         (sum + term, magnitude + term.abs())
@@ -148,12 +160,21 @@ fn product(a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32, K: 
 }
 
 /// Compares a product of `M` rows of `N` within `terms` roundings of f32.
-fn compare(got: &[f32], (M, N, K): (usize, usize, usize), a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32) {
+fn compare(
+    got: &[f32],
+    (M, N, K): (usize, usize, usize),
+    a: impl Fn(usize, usize) -> f32,
+    b: impl Fn(usize, usize) -> f32,
+) {
     for m in 0..M {
         for n in 0..N {
             let (exact, magnitude) = product(&a, &b, K, m, n);
             let error = (f64::from(got[m * N + n]) - exact).abs();
-            assert!(error <= K as f64 * f64::from(f32::EPSILON) * magnitude, "({m}, {n}): {} {exact}", got[m * N + n]);
+            assert!(
+                error <= K as f64 * f64::from(f32::EPSILON) * magnitude,
+                "({m}, {n}): {} {exact}",
+                got[m * N + n]
+            );
         }
     }
 }
@@ -226,7 +247,9 @@ fn warp_specialised_matmul_by_tma_multicast_and_wgmma_of_both_majors() {
     };
     for (a_major, b_major) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
         let defines = [format!("A_MAJOR={a_major}"), format!("B_MAJOR={b_major}")];
-        let Some((stream, kernel)) = kernel(source, "matmul_hopper", &[&defines[0], &defines[1]]) else { return };
+        let Some((stream, kernel)) = kernel(source, "matmul_hopper", &[&defines[0], &defines[1]]) else {
+            return;
+        };
         let shared = 2 * 2 * 64 * 64 * 2 + 1024;
         kernel.set_attribute(MAX_DYNAMIC_SHARED, shared).unwrap();
         let da = stream.clone_htod(&if a_major == 0 { a.clone() } else { transposed(&a, M) }).unwrap();
@@ -248,7 +271,15 @@ fn warp_specialised_matmul_by_tma_multicast_and_wgmma_of_both_majors() {
         config.shared = shared as u32;
         config.stream = stream.cu_stream() as usize;
         let function = kernel.cu_function() as usize;
-        refused(cu!(cuLaunchKernelEx((&raw const config).cast(), function, params.as_mut_ptr(), std::ptr::null_mut())), 0);
+        refused(
+            cu!(cuLaunchKernelEx(
+                (&raw const config).cast(),
+                function,
+                params.as_mut_ptr(),
+                std::ptr::null_mut()
+            )),
+            0,
+        );
         drop(guard);
         let at = |values: &[bf16], row: usize, k: usize| values[row * K + k].to_f32();
         compare(&stream.clone_dtoh(&out).unwrap(), (M, N, K), |m, k| at(&a, m, k), |n, k| at(&b, n, k));
@@ -265,14 +296,18 @@ fn cudarc_captures_and_replays_what_a_stream_is_given() {
     // SAFETY: one stream alone uses the slices.
     unsafe { context.disable_event_tracking() };
     let stream = context.new_stream().unwrap();
-    let (ones, mut sums) = (stream.clone_htod(&[1.0_f32; 40]).unwrap(), stream.alloc_zeros::<f32>(40).unwrap());
+    let (ones, mut sums) =
+        (stream.clone_htod(&[1.0_f32; 40]).unwrap(), stream.alloc_zeros::<f32>(40).unwrap());
     stream.begin_capture(RELAXED).unwrap();
     let (n, place) = (40_i32, sums.device_ptr_mut(&stream).0);
     let mut launch = stream.launch_builder(&kernel);
     launch.arg(&place).arg(&place).arg(&ones).arg(&n);
     // SAFETY: the arguments are the kernel's; each thread reads and writes its own number.
     unsafe { launch.launch(grid((1, 1), (64, 1), 0)) }.unwrap();
-    let graph = stream.end_capture(Flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH).unwrap().expect("something was captured");
+    let graph = stream
+        .end_capture(Flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH)
+        .unwrap()
+        .expect("something was captured");
     assert_eq!(stream.clone_dtoh(&sums).unwrap(), [0.0; 40]);
     for _ in 0..3 {
         graph.launch().unwrap();

@@ -295,16 +295,7 @@ fn a_library_runs_in_every_context() {
     let (text, mut library, mut kernel, mut count, mut kernels) =
         (CString::new(PTX).unwrap(), 0, 0, 0, [0; 4]);
     let code = text.as_ptr().cast();
-    ok!(cuLibraryLoadData(
-        &mut library,
-        code,
-        null_mut(),
-        null_mut(),
-        0,
-        null_mut(),
-        null_mut(),
-        0
-    ));
+    ok!(cuLibraryLoadData(&mut library, code, null_mut(), null_mut(), 0, null_mut(), null_mut(), 0));
     ok!(cuLibraryGetKernel(&mut kernel, library, c"add".as_ptr()));
     ok!(cuLibraryGetKernelCount(&mut count, library));
     assert_eq!(count, 2);

@@ -25,8 +25,8 @@ use super::per_lane::{self, Run, choose, lanes};
 use super::{Context, Decoded, Flow};
 use crate::fault::Fault;
 use crate::num::fast::{
-    self, bf16_to_f32, canonical, canonical64, directed, f16_to_f32, f32_to_bf16, f32_to_f16,
-    flush_bf16, flush_if, saturate,
+    self, bf16_to_f32, canonical, canonical64, directed, f16_to_f32, f32_to_bf16, f32_to_f16, flush_bf16,
+    flush_if, saturate,
 };
 use crate::num::{F64, Rounding, approx, exact};
 use crate::program::{Class, Decoder, Modifiers};
@@ -159,9 +159,7 @@ fn quotient_or_root(inst: &Instruction, modifiers: &mut Modifiers) -> Result<Run
         ("rsqrt", "approx", Type::F64) if ftz => {
             Ok(lanes!(|a: f64| f64: upper_result(1.0 / upper(a).sqrt())))
         }
-        ("rsqrt", "approx", Type::F64) => {
-            Ok(lanes!(|a: f64| f64: canonical64(1.0 / a.sqrt())))
-        }
+        ("rsqrt", "approx", Type::F64) => Ok(lanes!(|a: f64| f64: canonical64(1.0 / a.sqrt()))),
         _ => Err(modifiers.invalid(&format!("there is no .{how} for .{}", ty.name()))),
     }
 }

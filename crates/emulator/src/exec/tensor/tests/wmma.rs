@@ -33,7 +33,8 @@ fn put(
         for column in 0..columns {
             let element = if by_row { row * stride + column } else { column * stride + row };
             let to = at + element * bits / 8;
-            shared[to..to + bits / 8].copy_from_slice(&value(row * columns + column).to_le_bytes()[..bits / 8]);
+            shared[to..to + bits / 8]
+                .copy_from_slice(&value(row * columns + column).to_le_bytes()[..bits / 8]);
         }
     }
 }
@@ -70,9 +71,12 @@ fn check(size: (usize, usize, usize), of: Element, of_c: Sum, of_d: Sum, random:
             harness.set_wide(0, register, [at as u64; LANES]);
         }
         let [la, lb, lc, ld] = [of_a, of_b, in_c, in_d].map(layout);
-        harness.step(0, &format!("wmma.load.a.sync.aligned.{la}.{shape}.shared.{ty} {a_names},[rd0],{to_a};"));
-        harness.step(0, &format!("wmma.load.b.sync.aligned.{lb}.{shape}.shared.{ty} {b_names},[rd1],{to_b};"));
-        harness.step(0, &format!("wmma.load.c.sync.aligned.{lc}.{shape}.shared.{c_ty} {c_names},[rd2],{to_c};"));
+        harness
+            .step(0, &format!("wmma.load.a.sync.aligned.{la}.{shape}.shared.{ty} {a_names},[rd0],{to_a};"));
+        harness
+            .step(0, &format!("wmma.load.b.sync.aligned.{lb}.{shape}.shared.{ty} {b_names},[rd1],{to_b};"));
+        harness
+            .step(0, &format!("wmma.load.c.sync.aligned.{lc}.{shape}.shared.{c_ty} {c_names},[rd2],{to_c};"));
         let types = match of {
             Element::F16 => format!("{d_ty}.{c_ty}"),
             _ => format!("{d_ty}.{ty}.{ty}.{c_ty}"),
@@ -82,12 +86,16 @@ fn check(size: (usize, usize, usize), of: Element, of_c: Sum, of_d: Sum, random:
             &format!("wmma.mma.sync.aligned.{la}.{lb}.{shape}.{types}{satfinite} {d_names},{a_names},{b_names},{c_names};"),
         );
         assert_eq!(harness.cluster.counters.tensor_flops, 2 * (m * n * k) as u64);
-        harness.step(0, &format!("wmma.store.d.sync.aligned.{ld}.{shape}.shared.{d_ty} [rd3],{d_names},{to_d};"));
+        harness.step(
+            0,
+            &format!("wmma.store.d.sync.aligned.{ld}.{shape}.shared.{d_ty} [rd3],{d_names},{to_d};"),
+        );
         let shared = &harness.cluster.blocks[0].shared;
         for row in 0..m {
             for column in 0..n {
-                let exact =
-                    (0..k).fold(c[row * n + column].1, |sum, step| sum + a[row * k + step].1 * b[step * n + column].1);
+                let exact = (0..k).fold(c[row * n + column].1, |sum, step| {
+                    sum + a[row * k + step].1 * b[step * n + column].1
+                });
                 let element = if in_d { row * to_d + column } else { column * to_d + row };
                 let mut word = [0; 4];
                 word[..d_bits / 8].copy_from_slice(&shared[D + element * d_bits / 8..][..d_bits / 8]);
@@ -127,10 +135,13 @@ fn registers_that_repeat_elements_hold_the_same() {
     harness.step(0, &text);
     for register in 0..4 {
         let row = harness.get(0, &format!("r{register}"));
-        assert_eq!(row, std::array::from_fn(|lane| {
-            let first = (8 * lane + 2 * register) as u32;
-            first | (first + 1) << 16
-        }));
+        assert_eq!(
+            row,
+            std::array::from_fn(|lane| {
+                let first = (8 * lane + 2 * register) as u32;
+                first | (first + 1) << 16
+            })
+        );
         assert_eq!(row, harness.get(0, &format!("r{}", register + 4)));
     }
 }

@@ -7,6 +7,8 @@ mod json;
 mod lines;
 mod shared;
 
+use std::ops::Range;
+
 use crate::check::Access;
 use crate::exec::lanes::{WideRow, lanes};
 use crate::program::Class;
@@ -75,16 +77,18 @@ impl Counters {
     pub fn global(&mut self, access: Access, addresses: &WideRow, active: u32, bytes: u32) {
         let total = u64::from(active.count_ones() * bytes);
         let mut ids = [0; 64];
-        let count = sectors(addresses, active, bytes, &mut ids);
+        let found = if side_by_side(addresses, active, bytes) {
+            Request::Run(addresses[0] / SECTOR..(addresses[0] + total).div_ceil(SECTOR))
+        } else {
+            Request::Each(sectors(addresses, active, bytes, &mut ids))
+        };
         if access != Access::Write {
             self.global_load_requests += 1;
-            self.global_load_sectors += count as u64;
-            self.global_loaded.insert(&ids[..count]);
+            self.global_load_sectors += found.insert(&mut self.global_loaded);
         }
         if access != Access::Read {
             self.global_store_requests += 1;
-            self.global_store_sectors += count as u64;
-            self.global_stored.insert(&ids[..count]);
+            self.global_store_sectors += found.insert(&mut self.global_stored);
         }
         match access {
             Access::Read => self.global_load_bytes += total,
@@ -119,7 +123,13 @@ impl Counters {
             Access::Write => self.shared_store_bytes += total,
             Access::Atomic => {}
         }
-        let (passes, needed) = shared::passes(offsets, active, bytes, access == Access::Atomic);
+        let exclusive = access == Access::Atomic;
+        let simple = side_by_side(offsets, active, bytes) && !(exclusive && bytes < 4);
+        let (passes, needed) = match simple {
+            // 128 bytes in a row are in all banks.
+            true => (u64::from(bytes.div_ceil(4)), u64::from(bytes.div_ceil(4))),
+            false => shared::passes(offsets, active, bytes, exclusive),
+        };
         self.shared_requests += 1;
         self.shared_wavefronts += passes;
         self.shared_conflicts += passes - needed;
@@ -185,8 +195,42 @@ impl Counters {
     }
 }
 
-/// The distinct sectors of a request, in order; returns how many. An access of up to 32 bytes lies in at most two.
-fn sectors(addresses: &WideRow, active: u32, bytes: u32, out: &mut [u64; 64]) -> usize {
+/// The sectors of a request.
+enum Request<'a> {
+    /// All of a range.
+    Run(Range<u64>),
+    /// These.
+    Each(&'a [u64]),
+}
+
+impl Request<'_> {
+    /// Adds them to a set; returns how many they are.
+    fn insert(&self, set: &mut Sectors) -> u64 {
+        match self {
+            Request::Run(range) => {
+                set.insert_range(range.clone());
+                range.end - range.start
+            }
+            Request::Each(sectors) => {
+                set.insert(sectors);
+                sectors.len() as u64
+            }
+        }
+    }
+}
+
+/// Whether all lanes take part, each `bytes` bytes behind the one before: most requests are so.
+#[inline]
+fn side_by_side(addresses: &WideRow, active: u32, bytes: u32) -> bool {
+    let mut difference = u64::from(!active);
+    for (lane, address) in addresses.iter().enumerate() {
+        difference |= address ^ addresses[0].wrapping_add(lane as u64 * u64::from(bytes));
+    }
+    difference == 0
+}
+
+/// The distinct sectors of a request, in order. An access of up to 32 bytes lies in at most two.
+fn sectors<'a>(addresses: &WideRow, active: u32, bytes: u32, out: &'a mut [u64; 64]) -> &'a [u64] {
     let mut count = 0;
     let mut sorted = true;
     for lane in lanes(active) {
@@ -201,18 +245,18 @@ fn sectors(addresses: &WideRow, active: u32, bytes: u32, out: &mut [u64; 64]) ->
             }
         }
     }
-    if sorted {
-        return count;
-    }
-    out[..count].sort_unstable();
-    let mut kept = 1;
-    for index in 1..count {
-        if out[index] != out[kept - 1] {
-            out[kept] = out[index];
-            kept += 1;
+    if !sorted {
+        out[..count].sort_unstable();
+        let mut kept = 1;
+        for index in 1..count {
+            if out[index] != out[kept - 1] {
+                out[kept] = out[index];
+                kept += 1;
+            }
         }
+        count = kept;
     }
-    kept
+    &out[..count]
 }
 
 #[cfg(test)]

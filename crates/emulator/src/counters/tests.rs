@@ -2,7 +2,12 @@
 
 use super::{Counters, Sectors};
 use crate::check::Access;
+use crate::device::Device;
+use crate::exec::Launch;
+use crate::exec::harness::launch;
 use crate::exec::lanes::{ALL, WideRow};
+use crate::memory::Memory;
+use crate::program::{Class, Program};
 
 const BASE: u64 = 0x7300_0000_0000;
 
@@ -167,4 +172,109 @@ fn atomics_on_one_word_come_one_after_another() {
     let mut counters = Counters::default();
     counters.shared(Access::Atomic, &each(|lane| 4 * lane), ALL, 4);
     assert_eq!((counters.shared_wavefronts, counters.shared_conflicts), (1, 0));
+}
+
+/// A launch to name in a line.
+fn with_launch<T>(f: impl FnOnce(&Launch) -> T) -> T {
+    let program = Program { name: "k\"\n".to_owned(), shared_bytes: 48, ..Program::default() };
+    let memory = Memory::default();
+    let device = Device::of("sm_90a").expect("it is known");
+    f(&Launch { dynamic_shared: 16, number: 7, ..launch(&program, &[], 2, &memory, device) })
+}
+
+#[test]
+fn a_launch_is_one_line_of_json() {
+    let mut counters = Counters::default();
+    counters.warp_instructions[Class::Global as usize] = 3;
+    counters.lane_instructions[Class::Tensor as usize] = 96;
+    counters.global(Access::Read, &each(|lane| BASE + 8 * lane), ALL, 4);
+    counters.global(Access::Read, &each(|lane| BASE + lane), ALL, 1);
+    counters.global(Access::Write, &each(|lane| BASE + 4 * lane), ALL, 4);
+    counters.shared(Access::Write, &each(|lane| 8 * lane), ALL, 4);
+    counters.tensor_flops = u64::MAX;
+    let zeros = |set: &str| {
+        let classes = Class::ALL.map(|(_, name)| format!("\"{name}\":0")).join(",");
+        let (name, count) = set.split_once(' ').expect("a class and its count");
+        classes.replace(&format!("\"{name}\":0"), &format!("\"{name}\":{count}"))
+    };
+    let expected = format!(
+        "{{\"launch\":7,\"kernel\":\"k\\\"\\u000a\",\"grid\":[2,1,1],\"block\":[32,1,1],\"cluster\":[2,1,1],\
+         \"static_shared_bytes\":48,\"dynamic_shared_bytes\":16,\
+         \"warp_instructions\":{{{}}},\"lane_instructions\":{{{}}},\
+         \"global_load_bytes\":160,\"global_load_requests\":2,\"global_load_sectors\":9,\
+         \"global_load_sectors_per_request\":4.5,\"global_load_distinct_sectors\":8,\
+         \"global_store_bytes\":128,\"global_store_requests\":1,\"global_store_sectors\":4,\
+         \"global_store_sectors_per_request\":4,\"global_store_distinct_sectors\":4,\"dram_floor_bytes\":384,\
+         \"local_load_bytes\":0,\"local_store_bytes\":0,\"shared_load_bytes\":0,\"shared_store_bytes\":128,\
+         \"shared_requests\":1,\"shared_wavefronts\":2,\"shared_conflicts\":1,\
+         \"tensor_flops\":18446744073709551615,\"special_operations\":0,\"atomics\":0,\"barriers\":0,\
+         \"copy_bytes\":0,\"bulk_load_bytes\":0,\"bulk_store_bytes\":0}}",
+        zeros("global 3"),
+        zeros("tensor 96"),
+    );
+    assert_eq!(with_launch(|launch| counters.json(launch)), expected);
+}
+
+#[test]
+fn lines_of_launches_at_once_stay_whole() {
+    let file = std::env::temp_dir().join(format!("wikigpt-counters-{}.jsonl", std::process::id()));
+    let _ = std::fs::remove_file(&file);
+    let counters = Counters::default();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    with_launch(|launch| counters.append(launch, &file)).expect("the file can be written");
+                }
+            });
+        }
+    });
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    std::fs::remove_file(&file).expect("it is there");
+    let line = with_launch(|launch| counters.json(launch));
+    assert_eq!(text.lines().count(), 160);
+    assert!(text.ends_with('\n') && text.lines().all(|found| found == line));
+    with_launch(|launch| counters.append(launch, &std::env::temp_dir())).expect_err("a folder is no file");
+}
+
+#[test]
+fn merging_adds_every_count() {
+    // Every count is 1 in the first and 2 in the second: a field that merge forgot would still be 1.
+    let mut sum = ones(1);
+    sum.merge(&ones(2));
+    assert_eq!(
+        sum,
+        Counters { global_loaded: ones(2).global_loaded, global_stored: ones(2).global_stored, ..ones(3) }
+    );
+}
+
+fn ones(count: u64) -> Counters {
+    let mut sectors = Sectors::default();
+    sectors.insert_range(0..count);
+    Counters {
+        warp_instructions: [count; Class::ALL.len()],
+        lane_instructions: [count; Class::ALL.len()],
+        global_load_bytes: count,
+        global_store_bytes: count,
+        global_load_sectors: count,
+        global_store_sectors: count,
+        global_load_requests: count,
+        global_store_requests: count,
+        global_loaded: sectors.clone(),
+        global_stored: sectors,
+        local_load_bytes: count,
+        local_store_bytes: count,
+        shared_load_bytes: count,
+        shared_store_bytes: count,
+        shared_requests: count,
+        shared_wavefronts: count,
+        shared_conflicts: count,
+        tensor_flops: count,
+        special_operations: count,
+        atomics: count,
+        barriers: count,
+        copy_bytes: count,
+        bulk_load_bytes: count,
+        bulk_store_bytes: count,
+    }
 }

@@ -38,7 +38,8 @@ pub struct Machine {
     pub cv: Arc<Allocation>,
     /// The warp that runs: one for each block.
     pub current: usize,
-    decoder: Decoder<'static>,
+    /// What names mean.
+    pub decoder: Decoder<'static>,
     program: Program,
     device: &'static Device,
 }
@@ -189,6 +190,13 @@ impl Machine {
         Ok(code)
     }
 
+    /// Lets a turn of the scheduler pass for arrivals of copies; whether any happened.
+    pub fn advance(&mut self, force: bool) -> Result<bool, Fault> {
+        let blocks = self.cluster.blocks.len() as u32;
+        let launch = launch(&self.program, &self.params, blocks, &self.memory, self.device);
+        exec::copy::advance(&mut self.cluster, &launch, force)
+    }
+
     /// Runs instructions for all lanes.
     pub fn run(&mut self, text: &str) -> Result<(), Fault> {
         self.run_lanes(ALL, text)
@@ -221,7 +229,7 @@ impl Machine {
                 converged: active,
             };
             match exec::execute(&mut cx, active) {
-                Ok(Flow::Next) => {}
+                Ok(Flow::Next | Flow::Yield) => {}
                 Ok(flow) => panic!("{text}: {flow:?}"),
                 Err(fault) => {
                     result = Err(fault);
@@ -234,7 +242,8 @@ impl Machine {
     }
 }
 
-fn launch<'a>(
+/// A launch of one cluster of so many blocks.
+pub fn launch<'a>(
     program: &'a Program,
     params: &'a [u8],
     blocks: u32,

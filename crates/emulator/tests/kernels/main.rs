@@ -4,6 +4,7 @@ mod barriers;
 mod calls;
 mod clusters;
 mod control;
+mod memory;
 mod moves;
 mod printing;
 mod random;

@@ -128,6 +128,11 @@ impl Kernel {
         self
     }
 
+    pub fn checked(mut self, races: bool, uninitialized: bool) -> Kernel {
+        self.options.check = check::Options { races, uninitialized };
+        self
+    }
+
     pub fn on(self, device: &str) -> Kernel {
         Kernel { device: Device::of(device).expect("it is known"), ..self }
     }

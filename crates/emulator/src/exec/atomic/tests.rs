@@ -162,7 +162,8 @@ fn every_operation_on_every_type_agrees_with_its_model_in_global_and_shared_memo
             for (index, b) in EDGES.into_iter().enumerate() {
                 let old = |lane: usize| EDGES[lane % EDGES.len()];
                 // A comparison must hold in some lanes.
-                let b = |lane: usize| if operation == "cas" && lane % 2 == 0 { old(lane) } else { b };
+                let b =
+                    |lane: usize| if operation == "cas" && lane.is_multiple_of(2) { old(lane) } else { b };
                 let c = EDGES[(index + 5) % EDGES.len()];
                 for lane in 0..32 {
                     memory.store(lane as u64 * u64::from(bytes), bytes, old(lane));

@@ -147,6 +147,102 @@ fn copies_from_many_allocations_all_land() {
     }
 }
 
+/// Copies of 4 bytes from `%rd1` to 64 bytes behind an mbarrier that waits for `count` arrivals.
+fn with_mbarrier(count: u32) -> Machine {
+    let mut m = machine(4);
+    m.run_lanes(1, &format!("mbarrier.init.shared.b64 [sm], {count};")).expect("no fault");
+    m
+}
+
+/// Whether its first phase has completed.
+fn complete(m: &mut Machine) -> bool {
+    m.run_lanes(1, "mbarrier.test_wait.parity.shared.b64 %p1, [sm], 0;").expect("no fault");
+    m.predicate("%p1") & 1 == 1
+}
+
+#[test]
+fn an_mbarrier_hears_of_copies_when_they_are_done_and_not_of_later_ones() {
+    for mask in [ALL, 0x0000_F0F1] {
+        let mut m = with_mbarrier(mask.count_ones());
+        m.run_lanes(
+            mask,
+            "cp.async.ca.shared.global [%r1+64], [%rd1], 4;
+             cp.async.mbarrier.arrive.noinc.shared.b64 [sm];
+             cp.async.ca.shared.global [%r1+512], [%rd1], 4;",
+        )
+        .expect("no fault");
+        assert!(!complete(&mut m));
+        assert!(shared(&m, 64, 128).iter().all(|byte| *byte == NOTHING), "nothing has landed");
+        assert!(m.advance(true).expect("no fault"));
+        assert!(complete(&mut m));
+        for lane in 0..32 {
+            let expected = if mask >> lane & 1 == 1 { numbers(4 * lane, 4) as u32 } else { UNWRITTEN };
+            assert_eq!(shared(&m, 64 + 4 * lane, 4), expected.to_le_bytes(), "lane {lane}");
+        }
+        assert!(
+            shared(&m, 512, 128).iter().all(|byte| *byte == NOTHING),
+            "the later copy is not the mbarrier's"
+        );
+        assert!(!m.advance(true).expect("no fault"), "there is nothing more");
+        m.run_lanes(mask, "cp.async.wait_all;").expect("no fault");
+        assert_ne!(shared(&m, 512, 4), [NOTHING; 4]);
+    }
+}
+
+#[test]
+fn without_noinc_the_arrival_is_counted_in_the_phase_first() {
+    let mut m = with_mbarrier(1);
+    m.run("cp.async.ca.shared.global [%r1+64], [%rd1], 4; cp.async.mbarrier.arrive.shared.b64 [sm];")
+        .expect("no fault");
+    m.run_lanes(1, "mbarrier.arrive.shared.b64 %rd2, [sm];").expect("no fault");
+    assert!(!complete(&mut m), "one has arrived and 32 were added");
+    m.advance(true).expect("no fault");
+    assert!(complete(&mut m));
+}
+
+#[test]
+fn an_arrival_happens_by_itself_after_some_turns() {
+    let mut m = with_mbarrier(32);
+    m.run("cp.async.ca.shared.global [%r1+64], [%rd1], 4; cp.async.mbarrier.arrive.noinc.shared.b64 [sm];")
+        .expect("no fault");
+    let turns = (1..1000).find(|_| m.advance(false).expect("no fault")).expect("it happens");
+    assert!(turns <= 256 && complete(&mut m), "after {turns} turns");
+}
+
+#[test]
+fn an_arrival_that_no_mbarrier_expects_is_a_fault() {
+    let mut m = with_mbarrier(31);
+    let text = "cp.async.mbarrier.arrive.noinc.shared.b64 [sm];";
+    m.run_lanes(ALL >> 1, text).expect("no fault");
+    m.advance(true).expect("31 are expected");
+    let mut m = with_mbarrier(31);
+    m.run(text).expect("it is noticed later");
+    let fault = m.advance(true).expect_err("32 are too many");
+    assert_eq!(fault.kind, FaultKind::Barrier);
+    let end = "when the copies of thread (0,0,0) of block 0 of the cluster were done, of which cp.async.mbarrier.arrive of PTX line 5 tells it";
+    assert!(fault.message.ends_with(end), "{}", fault.message);
+    let base = m.gv.base;
+    m.set("%rd1", |lane| {
+        u128::from(if lane == 5 { base } else { crate::memory::SHARED_WINDOW + SHARED_BASE })
+    });
+    let fault = m.run("cp.async.mbarrier.arrive.noinc.b64 [%rd1];").expect_err("it is global memory");
+    assert_eq!(
+        fault.message,
+        format!("arrives at 8 bytes of shared memory at {base:#x}, which is an address of global memory")
+    );
+    m.set("%r1", |_| u128::from(SHARED_BASE + 4));
+    let fault = m.run("cp.async.mbarrier.arrive.noinc.shared.b64 [%r1];").expect_err("it is misaligned");
+    assert_eq!(fault.message, "arrives at 8 bytes of shared memory at 0x404, which is no multiple of 8");
+}
+
+#[test]
+fn where_the_block_has_ended_nobody_is_told() {
+    let mut m = with_mbarrier(31);
+    m.run("cp.async.mbarrier.arrive.noinc.shared.b64 [sm];").expect("no fault");
+    m.warp().live = 0;
+    assert!(m.advance(true).expect("no fault"));
+}
+
 #[test]
 fn a_place_that_is_not_there_is_a_fault_when_the_copy_is_issued() {
     let mut m = machine(16);
@@ -204,6 +300,10 @@ fn every_form_that_the_compiler_takes_is_taken_and_no_other() {
         "cp.async.wait_group 3",
         "cp.async.wait_all",
         "cp.async.commit_group",
+        "cp.async.mbarrier.arrive.b64 [%r1]",
+        "cp.async.mbarrier.arrive.noinc.b64 [%rd1]",
+        "cp.async.mbarrier.arrive.noinc.shared.b64 [%r1]",
+        "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [sm]",
     ] {
         m.decode(&format!("{text};")).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
@@ -219,6 +319,9 @@ fn every_form_that_the_compiler_takes_is_taken_and_no_other() {
         "cp.async.wait_group %r1",
         "cp.async.wait_group",
         "cp.async.wait_all 0",
+        "cp.async.mbarrier.arrive.noinc.shared::cluster.b64 [%r1]",
+        "cp.async.mbarrier.arrive.global.b64 [%rd1]",
+        "cp.async.mbarrier.noinc.b64 [%rd1]",
     ] {
         assert!(m.decode(&format!("{text};")).is_err(), "{text}");
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::form::Room;
-use crate::exec::lanes::{WideRow, lanes};
+use crate::exec::lanes::{ALL, WideRow, lanes};
 use crate::exec::{Cluster, Launch, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{Allocation, LOCAL_WINDOW, Memory, Nowhere, PARAM_WINDOW, SHARED_WINDOW, WINDOW, beside};
@@ -55,13 +55,12 @@ impl Reach {
             Room::Shared => {
                 reach.shared = active;
                 let own = u64::from(warp.block) << RANK_SHIFT;
-                for lane in lanes(active) {
-                    let address = reach.at[lane];
+                for (lane, address) in reach.at.iter_mut().enumerate() {
                     // An offset, or an address that names the block itself.
-                    if address & !OFFSET != own && address > OFFSET {
-                        return Err(request.misplaced(lane, address, "shared"));
+                    if *address & !OFFSET != own && *address > OFFSET && active >> lane & 1 == 1 {
+                        return Err(request.misplaced(lane, *address, "shared"));
                     }
-                    reach.at[lane] = own | address & OFFSET;
+                    *address = own | *address & OFFSET;
                 }
             }
             Room::Cluster => {
@@ -137,11 +136,7 @@ impl Lookups {
                 .find(at[first], bytes)
                 .map_err(|nowhere| request.outside(first, at[first], &nowhere))?,
         };
-        let (mut low, mut high) = (u64::MAX, 0);
-        for lane in lanes(active) {
-            low = low.min(at[lane]);
-            high = high.max(at[lane]);
-        }
+        let Extent { low, high, .. } = Extent::of(active, at);
         if allocation.holds(low, bytes) && allocation.holds(high, bytes) {
             return Ok((allocation, active));
         }
@@ -159,6 +154,34 @@ impl Lookups {
     }
 }
 
+/// What lanes' addresses have in common.
+struct Extent {
+    low: u64,
+    high: u64,
+    /// The bits that any has.
+    bits: u64,
+}
+
+impl Extent {
+    #[inline]
+    fn of(active: u32, at: &WideRow) -> Extent {
+        let mut all = Extent { low: u64::MAX, high: 0, bits: 0 };
+        if active == ALL {
+            at.iter().for_each(|address| all.add(*address));
+        } else {
+            lanes(active).for_each(|lane| all.add(at[lane]));
+        }
+        all
+    }
+
+    #[inline]
+    fn add(&mut self, address: u64) {
+        self.low = self.low.min(address);
+        self.high = self.high.max(address);
+        self.bits |= address;
+    }
+}
+
 impl Request {
     /// Whether all lanes' addresses are aligned.
     ///
@@ -167,6 +190,9 @@ impl Request {
     #[inline]
     pub fn aligned(&self, active: u32, at: &WideRow, space: &str) -> Result<(), Fault> {
         let low = u64::from(self.align) - 1;
+        if Extent::of(active, at).bits & low == 0 {
+            return Ok(());
+        }
         match lanes(active).find(|lane| at[*lane] & low != 0) {
             None => Ok(()),
             Some(lane) => Err(self.fault(
@@ -193,6 +219,12 @@ impl Request {
         at: &WideRow,
     ) -> Result<(), Fault> {
         let base = u64::from(launch.device.shared_base());
+        let Extent { low, high, .. } = Extent::of(active, at);
+        let all = u64::from(own) << RANK_SHIFT;
+        let end = all + cluster.blocks[own as usize].shared.len() as u64;
+        if low >= all + base && high.saturating_add(self.bytes.into()) <= end {
+            return Ok(());
+        }
         for lane in lanes(active) {
             let (rank, offset) = (at[lane] >> RANK_SHIFT, at[lane] & OFFSET);
             let Some(block) = cluster.blocks.get(rank as usize) else {

@@ -213,3 +213,30 @@ fn lanes_that_the_guard_holds_back_touch_nothing() {
     )
     .expect("lane 5 does not run it");
 }
+
+#[test]
+fn local_memory_that_the_thread_never_wrote() {
+    for uninitialized in [true, false] {
+        let mut m = Machine::of(1, crate::check::Options { races: false, uninitialized });
+        m.run_lanes(!(1 << 5), "st.local.u32 [lc], %r1;").expect("no fault");
+        m.run_lanes(!(1 << 5), "ld.local.u32 %r2, [lc];").expect("these lanes wrote it");
+        let result = m.run("ld.local.u32 %r2, [lc];");
+        if uninitialized {
+            let fault = result.expect_err("lane 5 did not");
+            assert_eq!((fault.kind, fault.lane), (FaultKind::Uninitialized, Some(5)));
+            assert_eq!(fault.message, "reads 4 bytes of local memory at 0x10, which the thread never wrote");
+        } else {
+            result.expect("nobody asked");
+        }
+    }
+}
+
+#[test]
+fn gaps_of_a_structure_in_local_memory_may_be_read_with_what_is_beside_them() {
+    let mut m = Machine::of(1, crate::check::Options { races: false, uninitialized: true });
+    m.run("st.local.u8 [lc], %r1; st.local.u32 [lc+4], %r1;").expect("no fault");
+    m.run("ld.local.u64 %rd2, [lc]; ld.local.v2.u32 {%r2, %r3}, [lc];")
+        .expect("of each element a byte was written");
+    let fault = m.run("ld.local.v4.u32 {%r2, %r3, %r4, %r5}, [lc];").expect_err("of the third none was");
+    assert_eq!(fault.message, "reads 16 bytes of local memory at 0x10, which the thread never wrote");
+}

@@ -78,6 +78,22 @@ fn a_variable_in_shared_memory_has_an_address_that_names_its_block() {
 }
 
 #[test]
+fn parameters_of_a_function_are_local_also_by_address() {
+    let mut m = Machine::new();
+    m.set("%r1", |lane| u128::from(lane + 9));
+    m.decoder.callee = true;
+    m.run(
+        "st.param.b32 [cp+4], %r1; mov.b64 %rd1, cp; ld.param.u32 %r2, [%rd1+4];
+         cvta.param.u64 %rd2, %rd1; ld.u32 %r3, [%rd2+4]; cvta.to.param.u64 %rd3, %rd2;",
+    )
+    .expect("no fault");
+    for lane in 0..32 {
+        let found = ["%r2", "%r3", "%rd3"].map(|name| m.get(name, lane));
+        assert_eq!(found, [lane as u128 + 9, lane as u128 + 9, 32], "lane {lane}");
+    }
+}
+
+#[test]
 fn isspacep_tells_windows_apart() {
     let mut m = cluster(2);
     let addresses = [

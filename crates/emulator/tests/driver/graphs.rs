@@ -287,11 +287,7 @@ fn every_kind_of_node_is_made_and_changed() {
     let odd = Fill { to: values + 1, pitch: 0, value: 0, element: 4, width: 1, height: 1 };
     refused(cu!(cuGraphMemsetNodeSetParams(filled, (&raw const odd).cast())), api::INVALID_VALUE);
     let code = Add { address: 0, count: 0, amount: 0 }
-<<<<<<< HEAD
         .with(add + 8, |params| cu!(cuGraphKernelNodeSetParams_v2(added, params)));
-=======
-        .with(add + 16, |params| cu!(cuGraphKernelNodeSetParams_v2(added, params)));
->>>>>>> memory
     refused(code, api::INVALID_HANDLE);
     Add { address: values, count: 1, amount: 10 }
         .with(add, |params| ok!(cuGraphAddKernelNode(&mut empty, graph, null(), 0, params)));

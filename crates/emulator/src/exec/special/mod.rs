@@ -163,11 +163,7 @@ fn quotient_or_root(inst: &Instruction, modifiers: &mut Modifiers) -> Result<Run
         ("rsqrt", "approx", Type::F64) if ftz => {
             Ok(lanes!(|a: f64| f64: upper_result(1.0 / upper(a).sqrt())))
         }
-<<<<<<< HEAD
         ("rsqrt", "approx", Type::F64) => Ok(lanes!(|a: f64| f64: canonical64(1.0 / a.sqrt(), [a]))),
-=======
-        ("rsqrt", "approx", Type::F64) => Ok(lanes!(|a: f64| f64: canonical64(1.0 / a.sqrt()))),
->>>>>>> memory
         _ => Err(modifiers.invalid(&format!("there is no .{how} for .{}", ty.name()))),
     }
 }

@@ -27,7 +27,7 @@ const FAULTS: &[Fault] = &[
     ("overwritten_too_soon", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "races with an earlier", true),
     ("global_race", 2, 64, "CUDA_ERROR_LAUNCH_FAILED", "races with an earlier", true),
     ("missing_fence", 2, 32, "CUDA_ERROR_LAUNCH_FAILED", "no release and acquire order the two", true),
-    ("barrier_of_some", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "barrier", true),
+    ("barrier_of_some", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "lanes ", true),
     ("barrier_of_one_warp", 1, 64, "CUDA_ERROR_LAUNCH_TIMEOUT", "deadlock", true),
     ("copy_not_waited_for", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "while a cp.async writes there", true),
     ("bulk_read_too_soon", 1, 64, "CUDA_ERROR_LAUNCH_FAILED", "while a bulk copy writes there", true),

@@ -33,13 +33,13 @@ fn memory_that_nobody_wrote_is_not_read() {
         ".local .align 4 .b8 own[16]; setp.ne.u32 %p0, %tid, 40; @%p0 st.local.u32 [own+4], %tid; ld.local.u32 %r1, [own+4];",
     ];
     for (text, space) in wrong.iter().zip(["shared", "local"]) {
-        let report = Kernel::module(before, text).threads(64).checked(true, true).fault();
+        let report = Kernel::module(before, text).threads(64).checked().fault();
         assert_eq!(report.fault.kind, FaultKind::Uninitialized, "{report}");
         assert_eq!(report.place.thread, [40, 0, 0], "{report}");
         assert!(report.to_string().contains(&format!("{space} memory")), "{report}");
         let right = text.replace("%tid, 40;", "%tid, 99;");
-        Kernel::module(before, &right).threads(64).checked(true, true).run();
-        Kernel::module(before, text).threads(64).checked(true, false).run();
+        Kernel::module(before, &right).threads(64).checked().run();
+        Kernel::module(before, text).threads(64).checks(true, false).run();
     }
 }
 
@@ -56,7 +56,7 @@ fn a_functions_parameters_are_read_by_address() {
            call.uni (back), f, (both); ld.param.b32 %r1, [back]; }
          st.global.u32 [%own], %r1;",
     )
-    .checked(true, true)
+    .checked()
     .run();
     assert!((0..32).all(|at| run.words[at] == at as u32 + 1000));
 }
@@ -82,10 +82,10 @@ fn copy(wait: &str) -> Kernel {
 #[test]
 fn a_copy_that_nobody_waited_for_is_seen_by_value_and_reported() {
     let right = "cp.async.wait_group 0;";
-    assert!(copy(right).checked(true, true).run().words[..64].iter().copied().eq(0..64));
+    assert!(copy(right).checked().run().words[..64].iter().copied().eq(0..64));
     for wrong in ["", "cp.async.wait_group 1;"] {
         assert_eq!(copy(wrong).run().words[..64], [7; 64], "the old bytes");
-        let report = copy(wrong).checked(true, true).fault();
+        let report = copy(wrong).checked().fault();
         assert_eq!(report.fault.kind, FaultKind::Async, "{report}");
         assert!(report.to_string().contains("ld.shared.u32"), "{report}");
     }
@@ -95,8 +95,8 @@ fn a_copy_that_nobody_waited_for_is_seen_by_value_and_reported() {
 fn copies_that_other_threads_waited_for_need_a_barrier() {
     let swap = "cp.async.wait_all; BARRIER xor.b64 %d1, %d1, 128;";
     let right = copy(&swap.replace("BARRIER", "bar.sync 0;"));
-    assert!(right.checked(true, true).run().words[..64].iter().copied().eq((0..64).map(|at| at ^ 32)));
-    let report = copy(&swap.replace("BARRIER", "")).checked(true, true).fault();
+    assert!(right.checked().run().words[..64].iter().copied().eq((0..64).map(|at| at ^ 32)));
+    let report = copy(&swap.replace("BARRIER", "")).checked().fault();
     assert!(matches!(report.fault.kind, FaultKind::Race | FaultKind::Async), "{report}");
 }
 
@@ -120,10 +120,10 @@ fn copies_that_an_mbarrier_tells_of_are_seen_by_all_threads() {
     let before = ".shared .align 8 .b64 full; .shared .align 256 .b32 tile[64];";
     for wait in ["mbarrier.try_wait.parity.shared.b64", "mbarrier.test_wait.parity.shared.b64"] {
         let right = body(&format!("again: {wait} %p1, [full], 0; @!%p1 bra again;"));
-        let run = Kernel::module(before, &right).threads(64).checked(true, true).run();
+        let run = Kernel::module(before, &right).threads(64).checked().run();
         assert!(run.words[..64].iter().copied().eq((0..64).map(|at| at ^ 32)), "{:?}", &run.words[..64]);
     }
-    let report = Kernel::module(before, &body("")).threads(64).checked(true, true).fault();
+    let report = Kernel::module(before, &body("")).threads(64).checked().fault();
     assert!(matches!(report.fault.kind, FaultKind::Race | FaultKind::Async), "{report}");
     assert_ne!(Kernel::module(before, &body("")).threads(64).run().words[0], 32);
 }

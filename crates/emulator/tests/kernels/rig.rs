@@ -112,12 +112,6 @@ impl Kernel {
         Kernel { dynamic, ..self }
     }
 
-    /// With all checks on.
-    pub fn checked(mut self) -> Kernel {
-        self.options.check = check::Options { races: true, uninitialized: true };
-        self
-    }
-
     pub fn workers(mut self, threads: usize) -> Kernel {
         self.options.threads = threads;
         self
@@ -128,7 +122,12 @@ impl Kernel {
         self
     }
 
-    pub fn checked(mut self, races: bool, uninitialized: bool) -> Kernel {
+    /// With all checks on.
+    pub fn checked(self) -> Kernel {
+        self.checks(true, true)
+    }
+
+    pub fn checks(mut self, races: bool, uninitialized: bool) -> Kernel {
         self.options.check = check::Options { races, uninitialized };
         self
     }

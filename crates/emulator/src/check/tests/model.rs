@@ -67,6 +67,9 @@ struct Operation {
 }
 
 /// Everything.
+/// A release: the thread's block, how far its scope reaches, and what it knew.
+type Released = (u32, usize, Known);
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     threads: Vec<Known>,
@@ -75,7 +78,7 @@ pub(super) struct Model {
     found: Vec<[Known; 3]>,
     objects: HashMap<Object, (Known, Known)>,
     /// What was released at a place: by a thread of which block, how far.
-    places: HashMap<(u32, u32), Vec<(u32, usize, Known)>>,
+    places: HashMap<(u32, u32), Vec<Released>>,
     operations: Vec<Operation>,
     bytes: HashMap<(u32, u32), Vec<Byte>>,
 }

@@ -233,8 +233,8 @@ fn comparisons_of_pairs_write_two_predicates_or_two_halves() {
             &[(half.single, &a), (half.single, &b)],
             u32::MAX,
         );
-        for lane in 0..32 {
-            assert_eq!(single[lane], u64::from(low >> lane & 1) * 0xffff);
+        for (lane, value) in single.into_iter().enumerate() {
+            assert_eq!(value, u64::from(low >> lane & 1) * 0xffff);
         }
     }
 }

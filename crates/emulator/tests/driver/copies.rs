@@ -200,14 +200,14 @@ fn rectangles_and_boxes_are_copied_where_they_belong() {
     assert_eq!(download::<u8>(to, 36), expected);
 }
 
-/// Fills from an address on, so many elements or with such a pitch; gives the driver's code.
-type Fill = dyn Fn(u64, usize) -> u32;
+/// The bytes of an element, and a fill of an address by a count or pitch.
+type Fill<'a, T> = (T, &'a dyn Fn(u64, usize) -> u32);
 
 #[test]
 fn fills_repeat_their_value_in_every_width() {
     let _context = Context::new();
     let stream = stream();
-    let fills: [(u8, &Fill); 6] = [
+    let fills: [Fill<u8>; 6] = [
         (1, &|to, count| cu!(cuMemsetD8_v2(to, 0xab, count))),
         (2, &|to, count| cu!(cuMemsetD16_v2(to, 0x1234, count))),
         (4, &|to, count| cu!(cuMemsetD32_v2(to, 0xdead_beef, count))),
@@ -238,7 +238,7 @@ fn fills_repeat_their_value_in_every_width() {
 fn fills_of_rows_leave_what_lies_between_them() {
     let _context = Context::new();
     let stream = stream();
-    let fills: [(usize, &Fill); 6] = [
+    let fills: [Fill<usize>; 6] = [
         (1, &|to, pitch| cu!(cuMemsetD2D8_v2(to, pitch, 9, 5, 3))),
         (2, &|to, pitch| cu!(cuMemsetD2D16_v2(to, pitch, 0x0909, 5, 3))),
         (4, &|to, pitch| cu!(cuMemsetD2D32_v2(to, pitch, 0x0909_0909, 5, 3))),

@@ -223,10 +223,10 @@ fn parameters_come_one_by_one_or_in_a_buffer() {
     buffer[..8].copy_from_slice(&values.to_le_bytes());
     buffer[8..12].copy_from_slice(&3_u32.to_le_bytes());
     buffer[12..].copy_from_slice(&1_u32.to_le_bytes());
+    let key = std::ptr::without_provenance_mut::<c_void>;
     let extra = |size: &usize| -> [*mut c_void; 5] {
         let size = std::ptr::from_ref(size).cast_mut().cast();
-        let [pointer, bytes] = [1, 2].map(std::ptr::without_provenance_mut);
-        [pointer, buffer.as_ptr().cast_mut().cast(), bytes, size, null_mut()]
+        [key(1), buffer.as_ptr().cast_mut().cast(), key(2), size, null_mut()]
     };
     refused(call(null_mut(), extra(&16).as_mut_ptr()), 0);
     assert_eq!(download::<u32>(values, 3), [7, 8, 4]);

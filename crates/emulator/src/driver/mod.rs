@@ -1,7 +1,7 @@
 //! The driver's C interface: what a program finds in `libcuda.so`.
 //!
-//! Every entry point goes through [`entry`], which lets no panic out and turns a [`Result`] into a code. Arguments have
-//! types of their own ([`abi`]), handles are numbers that only a [`table`] knows: a wrong one is an error, never followed.
+//! Every entry point goes through `entry`, which lets no panic out and turns a `Result` into a code. Arguments have
+//! types of their own (`abi`), handles are numbers that only a `table` knows: a wrong one is an error, never followed.
 //!
 //! What a stream is given is done before the call returns. The order of the calls satisfies every order that streams and
 //! events ask for, so streams and events are only accounted for: who waits for what is checked, and captured into graphs.

@@ -46,7 +46,7 @@ pub struct Machine {
 
 impl Machine {
     /// One block, unchecked.
-    pub fn new() -> Machine {
+    pub fn unchecked() -> Machine {
         Machine::of(1, Options { races: false, uninitialized: false })
     }
 
@@ -107,7 +107,7 @@ impl Machine {
     /// Global memory of `len` bytes, written with the numbers of its bytes.
     pub fn numbered(&self, len: u64) -> Arc<Allocation> {
         let allocation = self.memory.allocate(len).expect("room");
-        let bytes: Vec<u8> = (0..len).map(|byte| number(byte)).collect();
+        let bytes: Vec<u8> = (0..len).map(number).collect();
         allocation.write(0, &bytes);
         allocation
     }

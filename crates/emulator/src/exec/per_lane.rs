@@ -1,7 +1,7 @@
 //! Instructions that each lane runs for itself: registers in, registers or predicates out.
 //!
 //! An instruction is decoded to a function that was compiled for it alone (a loop over 32 lanes, which the compiler
-//! vectorises) and the slots of its operands. [`lanes!`](lanes) writes such a function; there are two of each, one for any processor
+//! vectorises) and the slots of its operands. `lanes!` writes such a function; there are two of each, one for any processor
 //! and one for those with AVX2 and FMA, and decoding picks.
 
 use super::lanes::{LANES, Row};

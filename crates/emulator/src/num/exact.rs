@@ -263,14 +263,14 @@ fn is_tiny(value: Value, rounding: Rounding) -> bool {
     value.encode(UNBOUNDED, rounding, false) & (UNBOUNDED.sign() - 1) < smallest
 }
 
-/// [`is_tiny`] of `a · b + c`.
+/// `is_tiny` of `a · b + c`.
 #[cold]
 pub fn fma_is_tiny(a: f32, b: f32, c: f32, rounding: Rounding) -> bool {
     let [a, b, c] = [a, b, c].map(|x| Value::decode(F32, x.to_bits().into()));
     is_tiny(plus(times(a, b), c, rounding), rounding)
 }
 
-/// [`is_tiny`] of `a / b`.
+/// `is_tiny` of `a / b`.
 #[cold]
 pub fn div_is_tiny(a: f32, b: f32, rounding: Rounding) -> bool {
     let [a, b] = [a, b].map(|x| Value::decode(F32, x.to_bits().into()));

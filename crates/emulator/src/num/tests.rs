@@ -246,7 +246,7 @@ fn fast_directed_roundings_of_f32_are_the_exact_ones() {
         for _ in 0..200_000 {
             let [x, y, z] = [(); 3].map(|()| random.float(8, 23));
             // A third of the sums nearly cancel.
-            let z = if random.bits() % 3 == 0 {
+            let z = if random.bits().is_multiple_of(3) {
                 let product = mul(F32, x, y, Rounding::Nearest) ^ F32.sign();
                 product.wrapping_add(random.bits() % 3).wrapping_sub(1) & 0xffff_ffff
             } else {

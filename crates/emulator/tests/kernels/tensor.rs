@@ -67,7 +67,7 @@ fn kernel(parts: &[&str]) -> Kernel {
 /// The element at a byte of what `FILL` wrote.
 fn filled(byte: usize) -> f32 {
     let word = byte / 4;
-    (if byte % 4 == 0 { word & 7 } else { word >> 3 & 15 }) as f32
+    (if byte.is_multiple_of(4) { word & 7 } else { word >> 3 & 15 }) as f32
 }
 
 #[test]

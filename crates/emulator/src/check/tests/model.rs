@@ -66,10 +66,10 @@ struct Operation {
     kind: Asynchronous,
 }
 
-/// Everything.
 /// A release: the thread's block, how far its scope reaches, and what it knew.
 type Released = (u32, usize, Known);
 
+/// Everything.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     threads: Vec<Known>,

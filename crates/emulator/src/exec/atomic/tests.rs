@@ -155,7 +155,7 @@ fn every_operation_on_every_type_agrees_with_its_model_in_global_and_shared_memo
             let noftz = if ty.contains("f16") { ".noftz" } else { "" };
             let form = format!("{operation}{noftz}.{ty}");
             let third = if operation == "cas" { format!(", {prefix}4") } else { String::new() };
-            let mut m = Machine::new();
+            let mut m = Machine::unchecked();
             let memory = m.memory.allocate(512).expect("room");
             m.set("%rd1", |lane| u128::from(memory.base + lane * u64::from(bytes)));
             m.set("%r1", |lane| u128::from(SHARED_BASE + lane * u64::from(bytes)));
@@ -219,7 +219,7 @@ fn f32_sums_take_subnormal_numbers_for_zeros_in_global_memory_but_not_in_shared(
         (1.0 + f32::EPSILON, f32::EPSILON / 2.0, 1.0 + 2.0 * f32::EPSILON, 1.0 + 2.0 * f32::EPSILON),
     ];
     for (a, b, global, shared) in cases {
-        let mut m = Machine::new();
+        let mut m = Machine::unchecked();
         m.gv.store(0, 4, a.to_bits().into());
         m.gv.store(8, 4, a.to_bits().into());
         let at = SHARED_BASE as usize;
@@ -269,7 +269,7 @@ fn vectors_are_updated_element_by_element() {
     for (operation, ty, prefix, bytes, count) in cases {
         let name = operation.trim_end_matches(".noftz");
         for mask in [ALL, 0x8400_0101] {
-            let mut m = Machine::new();
+            let mut m = Machine::unchecked();
             let memory = m.memory.allocate(512).expect("room");
             // Numbers that no flushing touches.
             let old = |at: u64| (0x3C10_3E20 + 0x11 * at) & (u64::MAX >> (64 - 8 * bytes));
@@ -314,7 +314,7 @@ fn vectors_are_updated_element_by_element() {
 
 #[test]
 fn exchange_and_comparison_of_128_bits() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.memory.allocate(32).expect("room");
     let (first, second) = (7_u128 << 100 | 5, 9_u128 << 64);
     for (generic, address) in [("", memory.base), (".shared", SHARED_BASE)] {
@@ -333,7 +333,7 @@ fn exchange_and_comparison_of_128_bits() {
 #[test]
 fn lanes_come_one_after_another_lowest_first() {
     for mask in [ALL, 0x0F00_F00F] {
-        let mut m = Machine::new();
+        let mut m = Machine::unchecked();
         m.set("%r1", |lane| u128::from(lane + 1));
         m.cluster.blocks[0].shared[SHARED_BASE as usize..][..4].fill(0);
         m.run_lanes(mask, "atom.global.add.u32 %r2, [gv], %r1; atom.shared.add.u32 %r3, [sm], %r1; red.global.add.u32 [gv+4], 2;")
@@ -368,7 +368,7 @@ fn threads_of_the_host_lose_no_update() {
 
 #[test]
 fn every_form_that_the_compiler_takes_is_taken() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for text in [
         "atom.global.add.u64 %rd2,[%rd1],%rd3",
         "atom.global.and.b32 %r2,[%rd1],%r3",
@@ -399,7 +399,7 @@ fn every_form_that_the_compiler_takes_is_taken() {
 
 #[test]
 fn every_form_that_the_compiler_refuses_is_refused() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for text in [
         "atom.global.add.s64 %rd2,[%rd1],%rd3",
         "atom.global.add.b32 %r2,[%rd1],%r3",

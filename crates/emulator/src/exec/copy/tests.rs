@@ -6,7 +6,7 @@ use crate::fault::FaultKind;
 
 /// `bytes` of each lane: from numbered memory, side by side.
 fn machine(bytes: u64) -> Machine {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(32 * 16);
     m.set("%rd1", |lane| u128::from(memory.base + bytes * lane));
     m.set("%r1", |lane| u128::from(SHARED_BASE + bytes * lane));
@@ -91,7 +91,7 @@ fn an_empty_group_is_a_group() {
 
 #[test]
 fn a_copy_reads_its_source_when_it_lands() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.gv.store(0, 4, 1);
     m.run_lanes(1, "cp.async.ca.shared.global [sm], [gv], 4; st.global.u32 [gv], 2; cp.async.wait_all; ld.shared.u32 %r1, [sm];").expect("no fault");
     assert_eq!(m.get("%r1", 0), 2, "any time between issue and wait is right; here it is the last");
@@ -289,7 +289,7 @@ fn a_place_that_is_not_there_is_a_fault_when_the_copy_is_issued() {
 
 #[test]
 fn every_form_that_the_compiler_takes_is_taken_and_no_other() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for text in [
         "cp.async.ca.shared.global [%r1],[%rd1],4",
         "cp.async.ca.shared.global [%r1],[%rd1],16,8",

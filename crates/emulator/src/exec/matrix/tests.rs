@@ -15,7 +15,7 @@ fn place(matrix: usize, row: usize) -> u64 {
 }
 
 fn machine() -> Machine {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for matrix in 0..4 {
         for row in 0..8 {
             for column in 0..8 {
@@ -73,7 +73,7 @@ fn ldmatrix_spreads_rows_over_the_lanes() {
 fn stmatrix_is_its_inverse() {
     for (count, list) in [(1, "{%r1}"), (2, "{%r1,%r2}"), (4, "{%r1,%r2,%r3,%r4}")] {
         for trans in ["", ".trans"] {
-            let mut m = Machine::new();
+            let mut m = Machine::unchecked();
             for matrix in 0..count {
                 m.set(&format!("%r{}", matrix + 1), |lane| {
                     let [low, high] = held(lane as usize, !trans.is_empty())
@@ -110,7 +110,7 @@ fn stmatrix_is_its_inverse() {
 
 #[test]
 fn movmatrix_transposes_across_the_warp() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.set("%r1", |lane| {
         let [low, high] = held(lane as usize, false).map(|(row, column)| u128::from(element(0, row, column)));
         low | high << 16
@@ -129,7 +129,7 @@ fn movmatrix_transposes_across_the_warp() {
 
 #[test]
 fn rows_that_share_banks_are_counted_as_conflicts() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.set("%rd1", |lane| u128::from(SHARED_BASE + 128 * (lane % 8)));
     m.run("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r1}, [%rd1];").expect("no fault");
     assert_eq!((m.cluster.counters.shared_wavefronts, m.cluster.counters.shared_conflicts), (8, 7));
@@ -141,7 +141,7 @@ fn rows_that_share_banks_are_counted_as_conflicts() {
 
 #[test]
 fn all_lanes_take_part_with_aligned_rows_in_shared_memory() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let ld = "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r1,%r2}, [%rd1];";
     let st = "stmatrix.sync.aligned.m8n8.x1.b16 [%rd1], {%r1};";
     let good = u128::from(SHARED_BASE);
@@ -185,7 +185,7 @@ fn all_lanes_take_part_with_aligned_rows_in_shared_memory() {
 
 #[test]
 fn other_forms_are_refused() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for text in [
         "ldmatrix.sync.aligned.m8n8.x1.shared.b16 %r1,[sm]",
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1,%r2},[sm]",

@@ -33,7 +33,7 @@ fn a_load_extends_by_its_type_to_the_width_of_its_register() {
         ("f64", 8, false),
         ("b128", 16, false),
     ];
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(32 * 16);
     for (ty, bytes, signed) in cases {
         for (register, bits) in [("%b1", 8), ("%rs1", 16), ("%r1", 32), ("%rd1", 64), ("%q1", 128)] {
@@ -72,7 +72,7 @@ fn a_store_takes_the_low_bytes_of_its_register() {
                 continue;
             }
             for mask in MASKS {
-                let mut m = Machine::new();
+                let mut m = Machine::unchecked();
                 let memory = m.numbered(32 * 16);
                 m.set("%rd2", |lane| u128::from(memory.base + lane * u64::from(bytes)));
                 m.set(register, value);
@@ -96,7 +96,7 @@ fn a_store_takes_the_low_bytes_of_its_register() {
 
 #[test]
 fn constants_are_stored_as_values_of_the_type() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.memory.allocate(64).expect("room");
     m.set("%rd2", |_| u128::from(memory.base));
     m.run_lanes(
@@ -128,7 +128,7 @@ fn vectors_move_their_elements_in_order() {
             let list = list.join(", ");
             let size = count * bytes;
             for mask in MASKS {
-                let mut m = Machine::new();
+                let mut m = Machine::unchecked();
                 let (from, to) = (m.numbered(32 * 16), m.memory.allocate(32 * 16).expect("room"));
                 m.set("%rd1", |lane| u128::from(from.base + lane * u64::from(size)));
                 m.set("%rd2", |lane| u128::from(to.base + lane * u64::from(size)));
@@ -160,7 +160,7 @@ fn vectors_move_their_elements_in_order() {
 
 #[test]
 fn an_element_that_nobody_wants_is_left_out() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(32 * 16);
     m.set("%rd2", |lane| u128::from(memory.base + 16 * lane));
     m.run("ld.global.v4.u32 {_, %r1, _, %r2}, [%rd2];").expect("no fault");
@@ -172,7 +172,7 @@ fn an_element_that_nobody_wants_is_left_out() {
 
 #[test]
 fn an_address_may_be_the_register_that_is_loaded() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(512);
     m.set("%rd1", |lane| u128::from(memory.base + 16 * lane));
     m.run("ld.global.v2.u64 {%rd1, %rd2}, [%rd1];").expect("no fault");
@@ -184,7 +184,7 @@ fn an_address_may_be_the_register_that_is_loaded() {
 
 #[test]
 fn each_space_is_read_and_written_where_it_lies() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.set("%r1", |lane| u128::from(lane + 100));
     m.set("%rd1", |lane| u128::from(SHARED_BASE + 4 * lane));
     m.set("%r2", |lane| u128::from(SHARED_BASE + 4 * lane));
@@ -224,7 +224,7 @@ fn each_space_is_read_and_written_where_it_lies() {
 
 #[test]
 fn generic_addresses_of_one_instruction_lead_to_different_spaces() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(512);
     let address = |lane: u64| {
         u128::from(match lane % 4 {
@@ -251,7 +251,7 @@ fn generic_addresses_of_one_instruction_lead_to_different_spaces() {
 
 #[test]
 fn lanes_may_reach_many_allocations_at_once() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memories: Vec<_> = (0..5).map(|_| m.numbered(256)).collect();
     let place = |lane: u64| (lane as usize * 7 % 5, 4 * lane);
     m.set("%rd1", |lane| u128::from(memories[place(lane).0].base + place(lane).1));
@@ -266,7 +266,7 @@ fn lanes_may_reach_many_allocations_at_once() {
 
 #[test]
 fn of_lanes_that_store_to_one_place_the_last_wins() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.memory.allocate(4).expect("room");
     m.set("%rd1", |_| u128::from(memory.base));
     m.set("%r1", u128::from);
@@ -277,7 +277,7 @@ fn of_lanes_that_store_to_one_place_the_last_wins() {
 
 #[test]
 fn strong_128_bit_accesses_move_all_16_bytes() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let (from, to) = (m.numbered(512), m.memory.allocate(512).expect("room"));
     m.set("%rd1", |lane| u128::from(from.base + 16 * lane));
     m.set("%rd2", |lane| u128::from(to.base + 16 * lane));
@@ -291,7 +291,7 @@ fn strong_128_bit_accesses_move_all_16_bytes() {
 
 #[test]
 fn loads_and_stores_are_counted_by_space() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(1024);
     m.set("%rd1", |lane| u128::from(memory.base + 8 * lane));
     m.set("%r1", |lane| u128::from(SHARED_BASE + 128 * (lane % 16)));

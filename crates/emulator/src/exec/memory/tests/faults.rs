@@ -15,7 +15,7 @@ fn faults(m: &mut Machine, harmless: u64, address: u64, text: &str, kind: FaultK
 
 #[test]
 fn past_the_end_of_an_allocation() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let memory = m.numbered(4096);
     let base = memory.base;
     let allocation = format!("the end of the allocation of 4096 bytes at {base:#x}");
@@ -36,7 +36,7 @@ fn past_the_end_of_an_allocation() {
 
 #[test]
 fn partly_past_the_end_of_an_allocation() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let base = m.numbered(4094).base;
     let message = format!(
         "reads 4 bytes at {:#x}, the last 2 of them past the end of the allocation of 4094 bytes at {base:#x}",
@@ -47,7 +47,7 @@ fn partly_past_the_end_of_an_allocation() {
 
 #[test]
 fn before_an_allocation_and_where_there_is_none() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.numbered(64);
     let base = m.numbered(4096).base;
     let text = "st.global.u32 [%rd1], %r1;";
@@ -61,7 +61,7 @@ fn before_an_allocation_and_where_there_is_none() {
 
 #[test]
 fn after_it_was_freed() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let (live, dead) = (m.numbered(64), m.numbered(64));
     // Known to the instruction before it is freed.
     m.set("%rd1", |_| u128::from(dead.base));
@@ -78,7 +78,7 @@ fn after_it_was_freed() {
 
 #[test]
 fn addresses_that_are_no_multiple_of_the_size() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let base = m.numbered(4096).base;
     let cases = [
         ("ld.global.u32 %r1, [%rd1];", 2, "reads 4 bytes", 4),
@@ -105,7 +105,7 @@ fn addresses_that_are_no_multiple_of_the_size() {
 
 #[test]
 fn outside_a_blocks_shared_memory() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let end = SHARED_BASE + u64::from(SHARED);
     let whose = format!("the {SHARED} bytes of the block at {SHARED_BASE:#x}");
     let cases = [
@@ -129,7 +129,7 @@ fn outside_a_blocks_shared_memory() {
 
 #[test]
 fn outside_a_threads_local_memory_and_outside_the_parameters() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let end = u64::from(LOCAL);
     let message = format!(
         "reads 4 bytes of local memory at {:#x}, 4 bytes past the end of the thread's {LOCAL} bytes",
@@ -150,7 +150,7 @@ fn outside_a_threads_local_memory_and_outside_the_parameters() {
 
 #[test]
 fn addresses_of_another_space() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let base = m.numbered(64).base;
     let kind = FaultKind::AddressSpace;
     let shared = SHARED_WINDOW + SHARED_BASE;
@@ -203,7 +203,7 @@ fn shared_memory_of_a_block_that_has_gone() {
 
 #[test]
 fn lanes_that_the_guard_holds_back_touch_nothing() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let base = m.numbered(64).base;
     m.set("%rd1", |lane| u128::from(if lane == 5 { 3 } else { base }));
     m.set("%r1", |_| 0);

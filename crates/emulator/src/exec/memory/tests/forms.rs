@@ -5,7 +5,7 @@ use crate::ptx::ErrorKind;
 
 #[test]
 fn every_form_that_the_compiler_takes_is_taken() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for text in [
         "ld.global.b16 %f1,[%rd1]",
         "ld.global.f32 %rd2,[%rd1]",
@@ -79,7 +79,7 @@ fn every_form_that_the_compiler_takes_is_taken() {
 
 #[test]
 fn every_form_that_the_compiler_refuses_is_refused() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     for text in [
         "ld.global.f16 %rs1,[%rd1]",
         "ld.global.f16x2 %r1,[%rd1]",
@@ -145,7 +145,7 @@ fn every_form_that_the_compiler_refuses_is_refused() {
 
 #[test]
 fn an_unknown_modifier_is_refused_by_name() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     let error = m.decode("ld.global.L3::best.u32 %r1,[%rd1];").expect_err("it is not known");
     assert_eq!(error.kind, ErrorKind::Unsupported);
     assert_eq!(error.message, "ld.global.L3::best.u32: modifier .L3::best is not known here");

@@ -11,7 +11,7 @@ fn cluster(blocks: u32) -> Machine {
 
 #[test]
 fn cvta_goes_to_the_generic_address_and_back() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.set("%rd1", |lane| u128::from(SHARED_BASE + lane));
     for (space, window) in [
         ("global", 0),
@@ -79,7 +79,7 @@ fn a_variable_in_shared_memory_has_an_address_that_names_its_block() {
 
 #[test]
 fn parameters_of_a_function_are_local_also_by_address() {
-    let mut m = Machine::new();
+    let mut m = Machine::unchecked();
     m.set("%r1", |lane| u128::from(lane + 9));
     m.decoder.callee = true;
     m.run(

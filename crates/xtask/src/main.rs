@@ -1,9 +1,11 @@
 //! What developers and CI run: `cargo xtask COMMAND`.
 
+mod emulator;
 mod interop;
 mod python;
 mod test;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -23,12 +25,24 @@ enum Task {
     ///
     /// Installs CPU PyTorch and transformers into target/peers-venv; too heavy for each run of CI.
     Interop,
+    /// Builds the emulated driver, target/emulator/libcuda.so, and sees that NVRTC is there.
+    ///
+    /// Without a CUDA toolkit NVRTC is installed into target/nvrtc-venv.
+    Emulator,
+    /// Runs a program on the emulated driver: `cargo xtask emulated -- PROGRAM ARGS`.
+    Emulated {
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test => test::run(),
         Task::Interop => interop::run(),
+        Task::Emulator => emulator::run(),
+        Task::Emulated { command } => emulator::emulated(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +59,11 @@ fn root() -> PathBuf {
         .join("../..")
         .canonicalize()
         .expect("xtask lies in the workspace")
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// The cargo that runs this program.

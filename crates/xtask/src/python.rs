@@ -5,13 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{root, run};
+use crate::{run, target};
 
 /// A virtual environment `target/NAME` with the packages that `requirements` lists, made once; its interpreter.
 ///
 /// It is made anew when the list has changed since.
 pub fn environment(name: &str, requirements: &Path) -> Result<PathBuf> {
-    let venv = root().join("target").join(name);
+    let venv = target().join(name);
     let python = venv.join("bin/python");
     let stamp = venv.join("installed-requirements.txt"); // tools/peers/setup.sh writes it too
     let wanted =

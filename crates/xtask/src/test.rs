@@ -1,13 +1,13 @@
 //! `cargo xtask test`.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{cargo, python, root, run as execute};
+use crate::{cargo, emulator, python, root, run as execute, target};
 
 /// What the test runner's output said.
 #[derive(Default)]
@@ -21,6 +21,8 @@ struct Tally {
 pub fn run() -> Result<()> {
     let start = Instant::now();
     let mut tally = Tally::default();
+    // The tests of the emulator look for NVRTC where this puts it.
+    emulator::build()?;
     let tests_passed = cargo_test(&mut tally)?;
     match events() {
         Ok(()) => tally.passed += 1,
@@ -115,8 +117,7 @@ fn events() -> Result<()> {
 /// Builds `wikigpt` as the tests have it; its path.
 pub fn binary() -> Result<PathBuf> {
     execute(cargo().args(["build", "--quiet", "--bin", "wikigpt"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(Path::new(&target).join("debug/wikigpt"))
+    Ok(target().join("debug/wikigpt"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,616 @@
+//! What no tool on hardware can see: order between accesses, and memory that nobody wrote.
+//!
+//! A happens-before engine. Instructions tell it what they touch ([`Checker::shared`], [`Checker::global`]), what orders
+//! them ([`Checker::release`], [`Checker::acquire`], [`Checker::fence`]) and what goes on by itself
+//! ([`Checker::issue`], [`Checker::asynchronous`], [`Checker::complete`]). It answers with a [`Fault`] where two accesses
+//! have no order. It does not wait for a race to do harm: what matters is whether anything in the program orders the two, not
+//! which came first this time.
+//!
+//! # The model
+//!
+//! That of PTX, as far as its manual goes, byte by byte. Two accesses of a byte, one of them a write, are a race unless one happens
+//! before the other, or both are strong (atomic, `.relaxed`, `.volatile`, `.acquire`, `.release`) and the scope of each holds the
+//! other's thread. One happens before another
+//!
+//! - in the program of one thread. Lanes of a warp are threads like any others: that they run side by side orders nothing;
+//! - from before `bar.sync`, `bar.red`, `bar.arrive`, `barrier.cluster.arrive` (but not its `.relaxed` form) and `mbarrier.arrive` to behind the wait of the same phase, and
+//!   among the lanes of `bar.warp.sync`. `shfl`, `vote` and `match` order nothing;
+//! - from a release of a place in memory to an acquire that finds its value, or one that atomics made of it; `fence` and a strong
+//!   write are a release, a strong read and `fence` an acquire. Both scopes have to hold the other's thread;
+//! - from a thread to the asynchronous operations that it issues, and from their end to who waited for it: `cp.async.wait_group`,
+//!   `cp.async.bulk.wait_group` (with `.read`, its reads alone), `wgmma.wait_group`, or the mbarrier that they complete on;
+//! - from one launch to the next.
+//!
+//! Bulk operations and `wgmma` go through the async proxy. What threads wrote comes before their accesses only if
+//! `fence.proxy.async` stands between: by the writer before the barrier, or by the issuer behind it. (The manual asks for the former. The
+//! latter is what some kernels do, and it works.)
+//!
+//! # What is reported
+//!
+//! | | |
+//! |---|---|
+//! | [`Race`](crate::fault::FaultKind::Race) | Two accesses without order, in shared or global memory, in a block, a cluster or the grid. Atomics of too narrow a scope. Lanes of one instruction that store different values to one place. Memory that is read by `ld.global.nc` and written in the same launch |
+//! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence |
+//! | [`Uninitialized`](crate::fault::FaultKind::Uninitialized) | A read of shared or global memory that neither the host nor a kernel wrote |
+//!
+//! # What is not
+//!
+//! Silence says that this run of the program on this input was in order. Another path through it may not be, and the engine sees less
+//! than the model in these places:
+//!
+//! - `fence.sc` orders what `fence.acq_rel` does, and what it made visible stays so for who learns of it at a barrier: each thread of a block
+//!   may fence, and one of them raise the flag behind the barrier. That any two of them are ordered in some way is not taken for order between the
+//!   accesses around them, or `__threadfence()` without a flag would hide every race. (A program that relies on the order of fences alone, as
+//!   Dekker's does, may be reported wrongly.)
+//! - Lanes of one instruction that store the same value to a place are let pass; so are atomics of different sizes that overlap.
+//! - What an asynchronous operation reads in global memory counts as read when it is issued: a store there before it has ended is seen
+//!   only if nothing orders it after the issue.
+//! - A store that is not strong leaves what was released at its place, as if it had not been made.
+//! - Of accesses to a byte that no order relates, 8 are remembered in global memory and 64 in shared memory: of a place that so many threads read,
+//!   a later write that is ordered after just these is let pass.
+//! - A release by an mbarrier in the default scope `.cta` orders blocks of a cluster too, as kernels rely on.
+//! - A group of copies that nobody waits for is reported where its bytes are used, not where its thread ends.
+//! - Memory counts as written from the first store on, whatever was stored: copying what was never written makes it written.
+//! - Local memory and registers are not its business; the interpreter itself looks after them.
+//!
+//! # How it works
+//!
+//! As FastTrack does: every thread has a vector clock, every byte remembers the accesses that a later one can still race with, each
+//! as an actor and its time, and a new access is held against them. Threads of a warp nearly always know the same, so a warp has one clock until its lanes
+//! learn different things; a line of 64 bytes that warps touch in rows, each lane its own part, has one history until something else
+//! touches it. The unit tests hold all of this against a model that keeps every access of every byte and a clock of every thread.
+
+mod clock;
+mod flights;
+mod history;
+mod instruction;
+mod location;
+mod report;
+mod shadow;
+mod strong;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod written;
+
+use std::collections::HashMap;
+
+use crate::exec::lanes::{LANES, Row, WideRow, lanes};
+use crate::fault::Fault;
+use crate::memory::Allocation;
+use clock::Clock;
+use flights::Flying;
+use history::{CONSTANT, LINE, Line, Stamp, WRITE};
+use instruction::Instruction;
+use location::Location;
+use threads::Lanes;
+use written::Written;
+
+pub use shadow::Shadow;
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Races, asynchronous hazards.
+    pub races: bool,
+    /// Reads of memory that nobody wrote.
+    pub uninitialized: bool,
+}
+
+/// A thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Index of its warp in the cluster.
+    pub warp: u32,
+    /// Its lane.
+    pub lane: u32,
+}
+
+/// What is done to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `ld`
+    Read,
+    /// `st`
+    Write,
+    /// `atom`, `red`
+    Atomic,
+}
+
+impl Access {
+    /// Whether it depends on what is there.
+    fn reads(self) -> bool {
+        self != Access::Write
+    }
+
+    /// Whether it changes what is there.
+    fn writes(self) -> bool {
+        matches!(self, Access::Write | Access::Atomic)
+    }
+}
+
+/// Who sees an operation as ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// The block.
+    Block,
+    /// The cluster.
+    Cluster,
+    /// The device.
+    Device,
+    /// All.
+    System,
+}
+
+/// Memory order of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A plain one.
+    Weak,
+    /// `.nc`: of what nobody may write as long as the launch goes on.
+    Constant,
+    /// `.relaxed`, `.volatile`.
+    Relaxed(Scope),
+    /// `.acquire`
+    Acquire(Scope),
+    /// `.release`
+    Release(Scope),
+    /// `.acq_rel`
+    AcquireRelease(Scope),
+}
+
+/// What threads meet at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Object {
+    /// Barrier `id` of block `block`.
+    Barrier {
+        /// Rank of the block.
+        block: u32,
+        /// 0..16.
+        id: u32,
+    },
+    /// The cluster's barrier.
+    Cluster,
+    /// The mbarrier at an offset in a block's shared memory.
+    Mbarrier {
+        /// Rank of the block.
+        block: u32,
+        /// Byte offset.
+        offset: u32,
+    },
+    /// The lanes of a warp (`bar.warp.sync`).
+    Warp(u32),
+}
+
+/// What goes on by itself after it was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asynchronous {
+    /// cp.async: generic proxy.
+    Copy,
+    /// cp.async.bulk, st.async, red.async: async proxy.
+    Bulk,
+    /// wgmma: async proxy, not ordered after its issuer's earlier accesses by itself.
+    Product,
+}
+
+/// An operation in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flight(pub u32);
+
+/// Where an asynchronous operation reads or writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// Shared memory of a block.
+    Shared {
+        /// Rank of the block.
+        block: u32,
+        /// Byte offset.
+        offset: u32,
+    },
+    /// An allocation, from a byte on.
+    Global(&'a Allocation, u64),
+}
+
+/// Where threads meet: what was released there.
+#[derive(Debug, Default)]
+struct Meeting {
+    /// Its own number among the actors: in its name stand the operations that complete there.
+    actor: u16,
+    /// How many did.
+    time: u32,
+    /// Released in the phase that goes on.
+    open: Clock,
+    /// Released in the phases that have ended.
+    done: Clock,
+    /// Whether somebody says when phases end.
+    phased: bool,
+    /// Whether the last to come here acquired.
+    left: bool,
+}
+
+/// Shared memory of a block.
+#[derive(Debug, Default)]
+struct Shared {
+    lines: Vec<Line>,
+    written: Written,
+}
+
+/// What an actor is that is no warp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Actor {
+    /// The asynchronous copies of a warp's lanes.
+    Copies(u32),
+    /// The matrix products of a warp.
+    Products(u32),
+    /// An object: the operations that complete there.
+    Object(Object),
+}
+
+/// Order and marks of one cluster.
+#[derive(Debug)]
+pub struct Checker {
+    options: Options,
+    launch: u64,
+    /// Its number in the launch.
+    cluster: u32,
+    /// Warps of a block.
+    warps: u16,
+    blocks: Vec<Shared>,
+    lanes: Vec<Lanes>,
+    meetings: HashMap<Object, Meeting>,
+    /// Actors that are no warps, after the warps.
+    actors: HashMap<Actor, u16>,
+    /// Places in shared memory at which threads synchronise.
+    locations: HashMap<(u32, u32), Location>,
+    flights: HashMap<u32, Flying>,
+    issued: u32,
+}
+
+impl Default for Checker {
+    fn default() -> Checker {
+        Checker::new(Options { races: false, uninitialized: false }, 0, 0, 0, 0, 0)
+    }
+}
+
+/// Accesses that a cell of shared memory remembers.
+const SHARED_CAP: usize = 64;
+
+impl Checker {
+    /// For a cluster of `blocks` blocks with `warps` warps and `shared` bytes of shared memory each. `cluster` is its number in the
+    /// launch numbered `launch`.
+    pub fn new(options: Options, launch: u64, cluster: u64, blocks: u32, warps: u32, shared: u32) -> Checker {
+        let lines = if options.races { shared.div_ceil(LINE) as usize } else { 0 };
+        let block = || {
+            let mut all = Vec::new();
+            all.resize_with(lines, Line::default);
+            Shared { lines: all, written: Written::new(if options.uninitialized { shared } else { 0 }) }
+        };
+        let threads = if options.races { blocks * warps } else { 0 };
+        Checker {
+            options,
+            launch,
+            cluster: cluster as u32,
+            warps: warps.max(1) as u16,
+            blocks: (0..blocks).map(|_| block()).collect(),
+            lanes: (0..threads).map(|_| Lanes::default()).collect(),
+            meetings: HashMap::new(),
+            actors: HashMap::new(),
+            locations: HashMap::new(),
+            flights: HashMap::new(),
+            issued: 0,
+        }
+    }
+
+    /// Whether reads of memory that nobody wrote are faults.
+    pub fn reads_written(&self) -> bool {
+        self.options.uninitialized
+    }
+
+    /// Whether races are checked.
+    pub fn races(&self) -> bool {
+        self.options.races
+    }
+
+    /// A thread touches shared memory: `len` bytes from `offset` in the block of rank `block`. To be called before it does. Lanes that
+    /// store to the same place by the same instruction are taken to store the same value: [`Checker::shared_warp`] asks.
+    ///
+    /// # Errors
+    /// A race, a read of what nobody wrote, or of what is in flight.
+    #[inline]
+    pub fn shared(
+        &mut self,
+        who: Thread,
+        block: u32,
+        offset: u32,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+    ) -> Result<(), Fault> {
+        let mut offsets = [0; LANES];
+        offsets[who.lane as usize] = offset;
+        self.shared_lanes(who.warp, 1 << who.lane, block, &offsets, len, access, order, pc, None)
+    }
+
+    /// The lanes of `active` touch shared memory by one instruction: `len` bytes from their offset in the block of rank `block` each.
+    /// To be called before they do. `differ` says of two lanes that store to the same place whether their values differ; it is not asked otherwise.
+    ///
+    /// # Errors
+    /// As [`Checker::shared`].
+    pub fn shared_warp(
+        &mut self,
+        warp: u32,
+        active: u32,
+        block: u32,
+        offsets: &Row,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+        differ: &dyn Fn(usize, usize) -> bool,
+    ) -> Result<(), Fault> {
+        self.shared_lanes(warp, active, block, offsets, len, access, order, pc, Some(differ))
+    }
+
+    fn shared_lanes(
+        &mut self,
+        warp: u32,
+        active: u32,
+        block: u32,
+        offsets: &Row,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+        differ: Option<&dyn Fn(usize, usize) -> bool>,
+    ) -> Result<(), Fault> {
+        if self.options.uninitialized {
+            let written = &mut self.blocks[block as usize].written;
+            for lane in lanes(active) {
+                if access.reads()
+                    && let Some(first) = written.first_clear(offsets[lane], len)
+                {
+                    return Err(report::unwritten_shared(lane as u32, block, offsets[lane], len, first));
+                }
+            }
+            if access.writes() {
+                lanes(active).for_each(|lane| written.mark(offsets[lane], len));
+            }
+        }
+        if !self.options.races {
+            return Ok(());
+        }
+        self.settle(warp);
+        let wide = offsets.map(u64::from);
+        let instruction = self.instruction(warp, active, &wide, len, access, order, pc, differ);
+        let lines = &mut self.blocks[block as usize].lines;
+        let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
+            let (mut at, end) = (piece.offset, piece.offset + u64::from(piece.len));
+            while at < end {
+                let line = at / u64::from(LINE);
+                let low = (at % u64::from(LINE)) as u32;
+                let high = (end - line * u64::from(LINE)).min(u64::from(LINE)) as u32;
+                piece.touch(at, &mut lines[line as usize], low, high, SHARED_CAP)?;
+                at += u64::from(high - low);
+            }
+            Ok(())
+        });
+        if let Err(clash) = result {
+            let lane = clash.lanes.trailing_zeros();
+            return Err(self.clash_shared(lane, block, offsets[lane as usize], len, access, clash));
+        }
+        if strong::strength(access, order) != 0 {
+            for lane in lanes(active) {
+                self.strong_shared(warp, lane as u32, (block, offsets[lane]), access, order);
+            }
+        }
+        Ok(())
+    }
+
+    /// A thread touches `len` bytes of an allocation from byte `offset`. To be called before it does.
+    ///
+    /// # Errors
+    /// As [`Checker::shared`].
+    #[inline]
+    pub fn global(
+        &mut self,
+        who: Thread,
+        allocation: &Allocation,
+        offset: u64,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+    ) -> Result<(), Fault> {
+        let mut offsets = [0; LANES];
+        offsets[who.lane as usize] = offset;
+        self.global_lanes(who.warp, 1 << who.lane, allocation, &offsets, len, access, order, pc, None)
+    }
+
+    /// The lanes of `active` touch an allocation by one instruction, as in [`Checker::shared_warp`].
+    ///
+    /// # Errors
+    /// As [`Checker::shared`].
+    pub fn global_warp(
+        &mut self,
+        warp: u32,
+        active: u32,
+        allocation: &Allocation,
+        offsets: &WideRow,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+        differ: &dyn Fn(usize, usize) -> bool,
+    ) -> Result<(), Fault> {
+        self.global_lanes(warp, active, allocation, offsets, len, access, order, pc, Some(differ))
+    }
+
+    fn global_lanes(
+        &mut self,
+        warp: u32,
+        active: u32,
+        allocation: &Allocation,
+        offsets: &WideRow,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+        differ: Option<&dyn Fn(usize, usize) -> bool>,
+    ) -> Result<(), Fault> {
+        if self.options.uninitialized {
+            for (lane, offset) in lanes(active).map(|lane| (lane, offsets[lane])) {
+                if access.reads()
+                    && let Some(first) = allocation.first_unwritten(offset, len.into())
+                {
+                    return Err(report::unwritten_global(lane as u32, allocation, offset, len, first));
+                }
+            }
+            if access.writes() {
+                lanes(active).for_each(|lane| allocation.mark_written(offsets[lane], len.into()));
+            }
+        }
+        if !self.options.races {
+            return Ok(());
+        }
+        self.settle(warp);
+        let instruction = self.instruction(warp, active, offsets, len, access, order, pc, differ);
+        let launch = self.launch;
+        let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
+            let shadow = &allocation.shadow;
+            shadow.visit(allocation.len, launch, piece.offset, piece.len.into(), |at, line, low, high| {
+                piece.touch(at, line, low, high, Shadow::CAP)
+            })
+        });
+        if let Err(clash) = result {
+            let lane = clash.lanes.trailing_zeros();
+            return Err(self.clash_global(lane, allocation, offsets[lane as usize], len, access, clash));
+        }
+        if strong::strength(access, order) != 0 {
+            for lane in lanes(active) {
+                self.strong_global(warp, lane as u32, allocation, offsets[lane], access, order);
+            }
+        }
+        Ok(())
+    }
+
+    /// What lanes of a warp did so far happens before what others do after they [`acquire`](Self::acquire) the object.
+    pub fn release(&mut self, warp: u32, lanes: u32, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        self.meeting(object);
+        let (of, who) = (&mut self.lanes[warp as usize], warp as u16);
+        let time = of.tell();
+        if let Some(meeting) = self.meetings.get_mut(&object) {
+            if std::mem::take(&mut meeting.left) && matches!(object, Object::Warp(_)) {
+                meeting.open = Clock::default();
+            }
+            for (group, clock) in of.clocks(lanes) {
+                meeting.open.join(clock);
+                meeting.open.own.known.raise(who, group, time);
+            }
+        }
+    }
+
+    /// What a fence of these lanes covered, of the scope of their cluster or beyond, happens before what others do after they
+    /// [`acquire`](Self::acquire) the object: an arrival that is `.relaxed`, behind a fence.
+    pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        self.meeting(object);
+        if let Some(meeting) = self.meetings.get_mut(&object) {
+            for (group, clock, time) in self.lanes[warp as usize].fences_of(lanes, Scope::Cluster) {
+                meeting.open.join(clock);
+                meeting.open.own.known.raise(warp as u16, group, time);
+            }
+        }
+    }
+
+    /// What was released into the object happens before what these lanes do from now on.
+    pub fn acquire(&mut self, warp: u32, lanes: u32, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        if let Some(meeting) = self.meetings.get_mut(&object) {
+            meeting.left = true;
+            let seen = if meeting.phased { &meeting.done } else { &meeting.open };
+            self.lanes[warp as usize].update(lanes, |clock, _| clock.join(seen));
+        }
+    }
+
+    /// The phase of a barrier or an mbarrier ends, which [`release`](Self::release)s went into: from now on it is what acquires see, and no release that
+    /// comes later belongs to it. Of an object for which this is never called, acquires see all releases before them.
+    pub fn phase(&mut self, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        let meeting = self.meeting(object);
+        meeting.phased = true;
+        let open = std::mem::take(&mut meeting.open);
+        meeting.done.join(&open);
+    }
+
+    /// `fence.acq_rel`, `fence.sc` and membar.
+    pub fn fence(&mut self, warp: u32, lanes: u32, scope: Scope) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        self.lanes[warp as usize].fence(warp as u16, lanes, scope, self.cluster);
+    }
+
+    /// `fence.proxy.async`: what these lanes wrote may be read by asynchronous operations that are ordered after.
+    pub fn proxy_fence(&mut self, warp: u32, lanes: u32) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        let of = &mut self.lanes[warp as usize];
+        let time = of.tell();
+        of.update(lanes, |clock, inside| clock.fence_proxy(warp as u16, inside, time));
+    }
+
+    fn instruction<'a>(
+        &mut self,
+        warp: u32,
+        active: u32,
+        offsets: &'a WideRow,
+        len: u32,
+        access: Access,
+        order: Order,
+        pc: u32,
+        differ: Option<&'a dyn Fn(usize, usize) -> bool>,
+    ) -> Instruction<'a> {
+        let time = self.lanes[warp as usize].now();
+        let kind = match access {
+            Access::Read if order == Order::Constant => CONSTANT,
+            Access::Read => 0,
+            Access::Write | Access::Atomic => WRITE,
+        };
+        let flags = Stamp::with_strength(kind, strong::strength(access, order));
+        let stamp = Stamp { time, lanes: 0, pc, cluster: self.cluster, actor: warp as u16, flags, shift: 0 };
+        Instruction { stamp, warps: self.warps, active, offsets, len, differ }
+    }
+
+    /// The meeting at an object.
+    fn meeting(&mut self, object: Object) -> &mut Meeting {
+        let actor = self.actor(Actor::Object(object));
+        self.meetings.entry(object).or_insert_with(|| Meeting { actor, ..Meeting::default() })
+    }
+
+    /// The number of an actor that is no warp.
+    fn actor(&mut self, actor: Actor) -> u16 {
+        let next = self.lanes.len() + self.actors.len();
+        *self.actors.entry(actor).or_insert(next as u16)
+    }
+
+    /// The block of a warp.
+    fn block(&self, warp: u32) -> (u32, u32) {
+        (self.cluster, warp / u32::from(self.warps))
+    }
+}

@@ -1,0 +1,42 @@
+use super::*;
+
+fn parse(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+    Settings::parse(&|name| pairs.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned()))
+}
+
+#[test]
+fn without_an_environment_an_h200_with_all_checks() {
+    let settings = parse(&[]).unwrap();
+    assert_eq!(settings.device.capability, (9, 0));
+    assert!(settings.run.check.races && settings.run.check.uninitialized);
+    assert!(settings.run.threads >= 1);
+    assert_eq!(settings.counters, None);
+}
+
+#[test]
+fn every_variable_is_heard() {
+    let settings = parse(&[
+        ("WIKIGPT_EMU_ARCH", "sm_80"),
+        ("WIKIGPT_EMU_THREADS", "3"),
+        ("WIKIGPT_EMU_CHECK", "uninitialized"),
+        ("WIKIGPT_EMU_COUNTERS", "counts.jsonl"),
+    ])
+    .unwrap();
+    assert_eq!(settings.device.capability, (8, 0));
+    assert_eq!(settings.run.threads, 3);
+    assert!(!settings.run.check.races && settings.run.check.uninitialized);
+    assert_eq!(settings.counters, Some(PathBuf::from("counts.jsonl")));
+}
+
+#[test]
+fn nonsense_is_refused_by_name() {
+    for (name, value) in [
+        ("WIKIGPT_EMU_ARCH", "sm_70"),
+        ("WIKIGPT_EMU_THREADS", "0"),
+        ("WIKIGPT_EMU_THREADS", "many"),
+        ("WIKIGPT_EMU_CHECK", "races,all,everything"),
+    ] {
+        let why = parse(&[(name, value)]).unwrap_err();
+        assert!(why.contains(name), "{why}");
+    }
+}

@@ -1,0 +1,7 @@
+//! Kernels with a planted fault, each beside its corrected twin, which must pass in silence.
+
+mod asynchronous;
+mod between_blocks;
+mod clusters;
+mod in_a_block;
+mod rig;

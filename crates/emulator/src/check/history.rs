@@ -156,11 +156,21 @@ impl Touch<'_> {
         }
     }
 
+    /// An earlier access as a report names it: of lanes that are also this one's, another if there is one.
+    #[cold]
+    fn rival(&self, other: &Stamp) -> Stamp {
+        let me = &self.stamp;
+        let rest = other.lanes & !me.lanes;
+        let shared =
+            (other.actor, other.cluster) == (me.actor, me.cluster) && (other.flags | me.flags) & FLIGHT == 0;
+        if shared && rest != 0 { Stamp { lanes: rest, ..*other } } else { *other }
+    }
+
     /// Whether `other`, an earlier access, comes before this one; an error where it had to.
     #[inline]
     fn against(&self, other: &Stamp, whole: bool) -> Result<bool, Clash> {
         let me = &self.stamp;
-        let clash = |why| Err(Clash { other: *other, lanes: me.lanes, why });
+        let clash = |why| Err(Clash { other: self.rival(other), lanes: me.lanes, why });
         let either = me.flags | other.flags;
         let follows = self.follows(other, whole);
         if either & WRITE == 0 {

@@ -44,6 +44,20 @@ fn a_report_names_both_threads_and_both_lines() {
 }
 
 #[test]
+fn of_lanes_that_read_a_word_a_report_names_one_that_does_not_write_it() {
+    let body = "st.shared.u32 [%own], %tid;
+         bar.warp.sync -1;
+         ld.shared.u32 %r2, [s];
+         @%p0 st.shared.u32 [s], %r2;";
+    let text = run(Shape(1, 32, 1), body).expect_err("a race").to_string();
+    let [now, then] =
+        ["thread (0,0,0), PTX line", "the earlier one: in kernel k, block (0,0,0), thread (1,0,0), PTX line"];
+    assert!(text.contains(now) && text.contains(then), "{text}");
+    let body = body.replace("@%p0 st", "bar.warp.sync -1; @%p0 st");
+    run(Shape(1, 32, 1), &body).unwrap();
+}
+
+#[test]
 fn a_barrier_is_missing_between_a_load_and_the_next_store() {
     let body = format!(
         "st.shared.u32 [%own], %tid;

@@ -83,6 +83,8 @@ pub(super) struct Touch<'a> {
     /// Of lanes that wrote here by the same instruction of the program, and the lane that does: whether they leave the same
     /// value; `None` where they did so at another time.
     pub twin: &'a dyn Fn(u32, u32) -> Option<bool>,
+    /// Whether stores of these lanes leave memory as it is.
+    pub idle: &'a dyn Fn(u32) -> bool,
 }
 
 /// Why two accesses do not go together.
@@ -195,6 +197,11 @@ impl Touch<'_> {
                     Some(false) => return clash(Why::Lanes),
                     None => {}
                 }
+            }
+            // Threads that all store the same value agree on what is there, whoever comes last.
+            let both_store = me.is(WRITE) && other.is(WRITE) && either & (ASYNC | FLIGHT) == 0;
+            if both_store && me.strength() == 0 && other.strength() == 0 && (self.idle)(me.lanes) {
+                return Ok(false);
             }
             return clash(Why::Unordered);
         }

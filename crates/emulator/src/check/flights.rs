@@ -73,8 +73,9 @@ impl Checker {
         let flags = Stamp::with_strength(FLIGHT | proxy | if access.writes() { WRITE } else { 0 }, strength);
         let stamp = Stamp { time, lanes, pc: flying.pc, cluster: self.cluster, actor, flags, shift: 6 };
         let origin = (flying.who.warp as u16, 1 << flying.who.lane, flying.time);
-        let twin = |_, _| None;
-        let mut touch = Touch { stamp, clock: &flying.clock, origin, warps: self.warps, twin: &twin };
+        let (twin, idle) = (|_, _| None, |_| false);
+        let mut touch =
+            Touch { stamp, clock: &flying.clock, origin, warps: self.warps, twin: &twin, idle: &idle };
         let touch_line = |line: &mut Line, low, high, touch: &Touch, cap| {
             if high - low == LINE { line.touch_whole(touch, cap) } else { line.touch(low, high, touch, cap) }
         };

@@ -83,6 +83,8 @@ pub(super) struct Touch<'a> {
     /// Of lanes that wrote here by the same instruction of the program, and the lane that does: whether they leave the same
     /// value; `None` where they did so at another time.
     pub twin: &'a dyn Fn(u32, u32) -> Option<bool>,
+    /// Whether stores of these lanes leave memory as it is.
+    pub idle: &'a dyn Fn(u32) -> bool,
 }
 
 /// Why two accesses do not go together.
@@ -156,11 +158,21 @@ impl Touch<'_> {
         }
     }
 
+    /// An earlier access as a report names it: of lanes that are also this one's, another if there is one.
+    #[cold]
+    fn rival(&self, other: &Stamp) -> Stamp {
+        let me = &self.stamp;
+        let rest = other.lanes & !me.lanes;
+        let shared =
+            (other.actor, other.cluster) == (me.actor, me.cluster) && (other.flags | me.flags) & FLIGHT == 0;
+        if shared && rest != 0 { Stamp { lanes: rest, ..*other } } else { *other }
+    }
+
     /// Whether `other`, an earlier access, comes before this one; an error where it had to.
     #[inline]
     fn against(&self, other: &Stamp, whole: bool) -> Result<bool, Clash> {
         let me = &self.stamp;
-        let clash = |why| Err(Clash { other: *other, lanes: me.lanes, why });
+        let clash = |why| Err(Clash { other: self.rival(other), lanes: me.lanes, why });
         let either = me.flags | other.flags;
         let follows = self.follows(other, whole);
         if either & WRITE == 0 {
@@ -185,6 +197,11 @@ impl Touch<'_> {
                     Some(false) => return clash(Why::Lanes),
                     None => {}
                 }
+            }
+            // Threads that all store the same value agree on what is there, whoever comes last.
+            let both_store = me.is(WRITE) && other.is(WRITE) && either & (ASYNC | FLIGHT) == 0;
+            if both_store && me.strength() == 0 && other.strength() == 0 && (self.idle)(me.lanes) {
+                return Ok(false);
             }
             return clash(Why::Unordered);
         }

@@ -16,7 +16,7 @@ pub(super) struct Instruction<'a> {
     pub offsets: &'a WideRow,
     /// Bytes of each.
     pub len: u32,
-    /// Whether two lanes store different values; `None` where each lane comes alone.
+    /// Whether two lanes store different values, and of one whether it changes what is there; `None` where each comes alone.
     pub differ: Option<&'a dyn Fn(usize, usize) -> bool>,
 }
 
@@ -69,6 +69,7 @@ impl Instruction<'_> {
         mut touch: impl FnMut(&Piece) -> Result<(), Clash>,
     ) -> Result<(), Clash> {
         let twin = |others, mine: u32| self.twin(others, mine);
+        let idle = |mine: u32| self.differ.is_some_and(|differ| lanes(mine).all(|lane| !differ(lane, lane)));
         let mut left = self.active;
         while left != 0 {
             let first = left.trailing_zeros();
@@ -81,6 +82,7 @@ impl Instruction<'_> {
                 origin: (self.stamp.actor, mask, self.stamp.time),
                 warps: self.warps,
                 twin: &twin,
+                idle: &idle,
             };
             let len = if shift.is_some() { self.len * mask.count_ones() } else { self.len };
             touch(&Piece { touch: touch_of, offset: self.offsets[first as usize], len, shift })?;

@@ -42,7 +42,7 @@
 //!   may fence, and one of them raise the flag behind the barrier. That any two of them are ordered in some way is not taken for order between the
 //!   accesses around them, or `__threadfence()` without a flag would hide every race. (A program that relies on the order of fences alone, as
 //!   Dekker's does, may be reported wrongly.)
-//! - Lanes of one instruction that store the same value to a place are let pass; so are atomics of different sizes that overlap.
+//! - Threads that store the same value to a place are let pass: by the model they race, and no device cares; so are atomics of different sizes that overlap.
 //! - What an asynchronous operation reads in global memory counts as read when it is issued: a store there before it has ended is seen
 //!   only if nothing orders it after the issue.
 //! - A store that is not strong leaves what was released at its place, as if it had not been made.
@@ -333,7 +333,8 @@ impl Checker {
     }
 
     /// The lanes of `active` touch shared memory by one instruction: `len` bytes from their offset in the block of rank `block` each.
-    /// To be called before they do. `differ` says of two lanes that store to the same place whether their values differ; it is not asked otherwise.
+    /// To be called before they do. `differ` says of two lanes that store to the same place whether their values differ, and of a
+    /// lane and itself whether its store changes what is there; it is not asked otherwise.
     ///
     /// # Errors
     /// As [`Checker::shared`].

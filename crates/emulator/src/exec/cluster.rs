@@ -102,6 +102,8 @@ pub struct Cluster {
     pub stalls: u32,
     /// How many instructions had changed something when it stalled last.
     changed: u64,
+    /// Places whose value atomics changed. One that fails to take a lock changes nothing.
+    pub altered: u64,
 }
 
 /// What a cluster came to.
@@ -156,6 +158,7 @@ impl Cluster {
             stalled: false,
             stalls: 0,
             changed: 0,
+            altered: 0,
         }
     }
 
@@ -209,7 +212,7 @@ impl Cluster {
             }
             if ran == 0 {
                 // Looked at only here, as it takes time.
-                let changed = changes(launch.program, counts);
+                let changed = changes(launch.program, counts) + self.altered;
                 if changed != self.changed {
                     self.changed = changed;
                     self.stalls = 0;

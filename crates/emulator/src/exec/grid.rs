@@ -177,9 +177,9 @@ impl<'g> Grid<'g> {
                     cluster
                 }
             };
-            let before = changes(program, &counts);
+            let before = changes(program, &counts) + cluster.altered;
             let outcome = cluster.run(launch, &mut counts, SHARE);
-            let changed = changes(program, &counts) != before;
+            let changed = changes(program, &counts) + cluster.altered != before;
             queue = self.lock();
             queue.running -= 1;
             // Nothing can be done about an output that is closed.

@@ -44,6 +44,33 @@ fn a_report_names_both_threads_and_both_lines() {
 }
 
 #[test]
+fn warps_may_store_the_same_value_to_a_place_but_not_two() {
+    let body = "@@ st.shared.u32 [s], %r2; st.global.v2.u32 [%out], {%r2, %r2};";
+    let words = &["a write of 4 bytes", "races with an earlier write"];
+    pair(BLOCK, body, "mov.u32 %r2, 7;", "mov.u32 %r2, %tid; shr.u32 %r2, %r2, 5;", FaultKind::Race, words);
+    let body = "mov.u32 %r2, %cta; @@ st.global.v2.u16 [%out+4], {%r2, %r2};";
+    let words = &["a write of 4 bytes", "races with an earlier write"];
+    pair(Shape(4, 1, 1), body, "mov.u32 %r2, 7;", "", FaultKind::Race, words);
+    // Who reads it still needs a barrier.
+    let body = "mov.u32 %r2, 7; st.shared.u32 [s], %r2; @@ ld.shared.u32 %r3, [s];";
+    pair(BLOCK, body, "bar.sync 0;", "", FaultKind::Race, &["races with an earlier"]);
+}
+
+#[test]
+fn of_lanes_that_read_a_word_a_report_names_one_that_does_not_write_it() {
+    let body = "st.shared.u32 [%own], %tid;
+         bar.warp.sync -1;
+         ld.shared.u32 %r2, [s];
+         @%p0 st.shared.u32 [s], %r2;";
+    let text = run(Shape(1, 32, 1), body).expect_err("a race").to_string();
+    let [now, then] =
+        ["thread (0,0,0), PTX line", "the earlier one: in kernel k, block (0,0,0), thread (1,0,0), PTX line"];
+    assert!(text.contains(now) && text.contains(then), "{text}");
+    let body = body.replace("@%p0 st", "bar.warp.sync -1; @%p0 st");
+    run(Shape(1, 32, 1), &body).unwrap();
+}
+
+#[test]
 fn a_barrier_is_missing_between_a_load_and_the_next_store() {
     let body = format!(
         "st.shared.u32 [%own], %tid;

@@ -181,6 +181,19 @@ fn a_lock_that_is_never_given_back_is_found() {
 }
 
 #[test]
+fn threads_that_change_something_by_atomics_alone_go_on() {
+    let run = Kernel::new(
+        "LOOP:
+           atom.global.add.u32 %r1, [%out+8192], 1;
+           setp.lt.u32 %p0, %r1, 100000; @%p0 bra LOOP;",
+    )
+    .threads(1)
+    .patience(20_000)
+    .run();
+    assert_eq!(run.words[2048], 100_001);
+}
+
+#[test]
 fn many_blocks_on_several_threads_of_the_host_each_run_once() {
     let run = Kernel::new(
         "mov.u32 %r1, %ctaid.x; mov.u32 %r2, %ctaid.y; mad.lo.u32 %r1, %r2, 20, %r1; mul.wide.u32 %d1, %r1, 4;

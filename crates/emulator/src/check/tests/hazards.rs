@@ -110,7 +110,7 @@ fn lanes_of_one_instruction_may_store_the_same_value_to_a_place_but_not_two() {
 fn all_lanes_may_read_a_place_that_one_may_then_not_write() {
     let mut cluster = cluster();
     silent(cluster.shared_warp(0, WARP, 0, &[64; 32], 4, Access::Read, Order::Weak, 4, &|_, _| true));
-    refused(cluster.write(thread(0, 0), 64), FaultKind::Race, Some((0, 0)), 4);
+    refused(cluster.write(thread(0, 0), 64), FaultKind::Race, Some((0, 1)), 4);
     cluster.warp_barrier(0, WARP);
     silent(cluster.write(thread(0, 0), 64));
 }

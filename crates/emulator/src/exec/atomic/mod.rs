@@ -106,7 +106,8 @@ fn global(op: &Op, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
             let mut place = offset;
             for element in &op.elements {
                 let (b, c) = (op.value(cx, element.b, lane), op.value(cx, element.c, lane));
-                let old = replace(&allocation, place, op.update, b, c);
+                let (old, new) = replace(&allocation, place, op.update, b, c);
+                cx.cluster.altered += u64::from(old != new);
                 op.set(cx, *element, lane, old);
                 place += u64::from(op.bytes());
             }
@@ -117,13 +118,17 @@ fn global(op: &Op, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Updates a place in global memory; returns its old value.
-fn replace(allocation: &Allocation, offset: u64, update: Update, b: u128, c: u128) -> u128 {
+/// Updates a place in global memory; returns its old value and its new one.
+fn replace(allocation: &Allocation, offset: u64, update: Update, b: u128, c: u128) -> (u128, u128) {
     match update.ty.bytes() {
-        16 => allocation.update_wide(offset, |old| update.wide(old, b, c)),
+        16 => {
+            let old = allocation.update_wide(offset, |old| update.wide(old, b, c));
+            (old, update.wide(old, b, c))
+        }
         bytes => {
-            let (b, c) = (b as u64, c as u64);
-            allocation.update(offset, bytes, |old| update.apply(old, b, c, true)).into()
+            let new = |old| update.apply(old, b as u64, c as u64, true);
+            let old = allocation.update(offset, bytes, new);
+            (old.into(), new(old).into())
         }
     }
 }
@@ -149,6 +154,7 @@ fn shared(op: &Op, cx: &mut Context, reach: &Reach) -> Result<(), Fault> {
             _ => op.update.apply(old as u64, b as u64, c as u64, false).into(),
         };
         place.copy_from_slice(&new.to_le_bytes()[..bytes]);
+        cx.cluster.altered += u64::from(old != new);
         op.set(cx, element, lane, old);
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::form::{Orders, Place, Room, acquires, agree, hints, order, policy, re
 use super::reach::{OFFSET, RANK_SHIFT, Reach, Request};
 use crate::check::{Access, Order};
 use crate::exec::lanes::{Row, lanes};
-use crate::exec::{Context, Decoded, Warp};
+use crate::exec::{Cluster, Context, Decoded, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Allocation;
 use crate::program::{Class, Decoder, Modifiers, Slot};
@@ -507,7 +507,9 @@ fn note(
     let warp = cx.warp.number(cx.launch);
     let offsets = reach.at.map(|at| at.wrapping_sub(allocation.base));
     let (bytes, order, access) = (transfer.request.bytes, transfer.order, access(stored));
-    let differ = |a, b| differ(cx.warp, transfer.bytes, stored, a, b);
+    let warp_now = &*cx.warp;
+    let now = |lane: usize, before| allocation.load(offsets[lane] + u64::from(before), transfer.bytes);
+    let differ = |a, b| differ(warp_now, transfer.bytes, stored, a, b, now);
     cx.cluster.checker.global_warp(warp, here, allocation, &offsets, bytes, access, order, cx.pc, &differ)
 }
 
@@ -519,12 +521,16 @@ fn shared(cx: &mut Context, reach: &Reach, transfer: &Transfer, stored: &[Slot])
     cx.cluster.counters.shared(access, at, reach.shared, request.bytes);
     let warp = cx.warp.number(cx.launch);
     let offsets = at.map(|at| (at & OFFSET) as u32);
-    let differ = |a, b| differ(cx.warp, transfer.bytes, stored, a, b);
+    let Cluster { checker, blocks, .. } = &mut *cx.cluster;
     let mut left = reach.shared;
     while left != 0 {
         let (rank, here) = same_block(reach, left);
+        let memory = &blocks[rank].shared;
+        let now =
+            |lane: usize, before: u32| from_bytes(memory, (offsets[lane] + before) as usize, transfer.bytes);
+        let differ = |a, b| differ(cx.warp, transfer.bytes, stored, a, b, now);
         let (rank, bytes, order) = (rank as u32, request.bytes, transfer.order);
-        cx.cluster.checker.shared_warp(warp, here, rank, &offsets, bytes, access, order, cx.pc, &differ)?;
+        checker.shared_warp(warp, here, rank, &offsets, bytes, access, order, cx.pc, &differ)?;
         left &= !here;
     }
     Ok(())
@@ -534,13 +540,24 @@ fn access(stored: &[Slot]) -> Access {
     if stored.is_empty() { Access::Read } else { Access::Write }
 }
 
-/// Whether two lanes store different values, in elements of so many bytes.
-fn differ(warp: &Warp, bytes: u32, stored: &[Slot], a: usize, b: usize) -> bool {
-    let mask = u32::MAX >> (32 - 8 * bytes.min(4));
-    stored.iter().any(|slot| {
-        let row = warp.row(*slot);
-        (row[a] ^ row[b]) & mask != 0 || bytes == 8 && warp.row(slot + 1)[a] != warp.row(slot + 1)[b]
-    })
+/// Whether two lanes store different values, in elements of so many bytes; of a lane and itself, whether it stores another than
+/// `now` gives for what is there, so many bytes behind its address.
+fn differ(
+    warp: &Warp,
+    bytes: u32,
+    stored: &[Slot],
+    a: usize,
+    b: usize,
+    now: impl Fn(usize, u32) -> u64,
+) -> bool {
+    let value = |slot: Slot, lane: usize| {
+        let high = if bytes == 8 { u64::from(warp.row(slot + 1)[lane]) << 32 } else { 0 };
+        (u64::from(warp.row(slot)[lane]) | high) & (u64::MAX >> (64 - 8 * bytes))
+    };
+    stored
+        .iter()
+        .zip((0..).step_by(bytes as usize))
+        .any(|(slot, before)| value(*slot, a) != if a == b { now(a, before) } else { value(*slot, b) })
 }
 
 /// The block of the first lane's shared address, and the lanes whose addresses are in it too.

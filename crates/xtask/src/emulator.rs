@@ -54,7 +54,7 @@ pub fn emulated(command: &[OsString]) -> Result<()> {
         bail!("which program? cargo xtask emulated -- PROGRAM ARGS")
     };
     let mut command = Command::new(program);
-    command.args(arguments).env("LD_LIBRARY_PATH", emulator.library_path()?);
+    command.args(arguments).env("LD_LIBRARY_PATH", emulator.search_path()?);
     let status = command.status().with_context(|| format!("{command:?} did not start"))?;
     if status.success() { Ok(()) } else { std::process::exit(code(status)) }
 }
@@ -67,7 +67,7 @@ fn code(status: ExitStatus) -> i32 {
 
 impl Emulator {
     /// The loader's path with the emulator's folders in front.
-    fn library_path(&self) -> Result<OsString> {
+    fn search_path(&self) -> Result<OsString> {
         let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let before = std::env::split_paths(&before).filter(|path| !path.as_os_str().is_empty());
         let own = std::iter::once(self.driver.clone()).chain(self.nvrtc.clone());

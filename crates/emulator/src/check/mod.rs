@@ -61,6 +61,7 @@
 //! touches it. The unit tests hold all of this against a model that keeps every access of every byte and a clock of every thread.
 
 mod clock;
+mod findings;
 mod flights;
 mod history;
 mod instruction;
@@ -79,6 +80,7 @@ use crate::exec::lanes::{LANES, Row, WideRow, lanes};
 use crate::fault::Fault;
 use crate::memory::Allocation;
 use clock::Clock;
+use findings::{Findings, Leniency};
 use flights::Flying;
 use history::{CONSTANT, LINE, Line, Stamp, WRITE};
 use instruction::Instruction;
@@ -86,6 +88,7 @@ use location::Location;
 use threads::Lanes;
 use written::Written;
 
+pub use findings::{Finding, Key};
 pub use shadow::Shadow;
 
 /// What is checked.
@@ -93,8 +96,24 @@ pub use shadow::Shadow;
 pub struct Options {
     /// Races, asynchronous hazards.
     pub races: bool,
+    /// Missing fences between the generic and the async proxy.
+    pub proxy: bool,
     /// Reads of memory that nobody wrote.
     pub uninitialized: bool,
+    /// What is found is kept as a [`Finding`], and the kernel goes on.
+    pub report: bool,
+}
+
+impl Options {
+    /// Nothing.
+    pub const NONE: Options = Options { races: false, proxy: false, uninitialized: false, report: false };
+    /// Everything; what is found ends the launch.
+    pub const ALL: Options = Options { races: true, proxy: true, uninitialized: true, report: false };
+
+    /// Whether anything is checked that needs to know the order of accesses.
+    fn order(self) -> bool {
+        self.races || self.proxy
+    }
 }
 
 /// A thread.
@@ -264,11 +283,14 @@ pub struct Checker {
     locations: HashMap<(u32, u32), Location>,
     flights: HashMap<u32, Flying>,
     issued: u32,
+    /// Who issued the last of them, by which instruction.
+    issuer: (Thread, u32),
+    findings: Findings,
 }
 
 impl Default for Checker {
     fn default() -> Checker {
-        Checker::new(Options { races: false, uninitialized: false }, 0, 0, 0, 0, 0)
+        Checker::new(Options::NONE, 0, 0, 0, 0, 0)
     }
 }
 
@@ -279,13 +301,13 @@ impl Checker {
     /// For a cluster of `blocks` blocks with `warps` warps and `shared` bytes of shared memory each. `cluster` is its number in the
     /// launch numbered `launch`.
     pub fn new(options: Options, launch: u64, cluster: u64, blocks: u32, warps: u32, shared: u32) -> Checker {
-        let lines = if options.races { shared.div_ceil(LINE) as usize } else { 0 };
+        let lines = if options.order() { shared.div_ceil(LINE) as usize } else { 0 };
         let block = || {
             let mut all = Vec::new();
             all.resize_with(lines, Line::default);
             Shared { lines: all, written: Written::new(if options.uninitialized { shared } else { 0 }) }
         };
-        let threads = if options.races { blocks * warps } else { 0 };
+        let threads = if options.order() { blocks * warps } else { 0 };
         Checker {
             options,
             launch,
@@ -298,6 +320,8 @@ impl Checker {
             locations: HashMap::new(),
             flights: HashMap::new(),
             issued: 0,
+            issuer: (Thread { warp: 0, lane: 0 }, 0),
+            findings: Findings::default(),
         }
     }
 
@@ -367,23 +391,23 @@ impl Checker {
     ) -> Result<(), Fault> {
         if self.options.uninitialized {
             let written = &mut self.blocks[block as usize].written;
-            for lane in lanes(active) {
-                if access.reads()
-                    && let Some(first) = written.first_clear(offsets[lane], len)
-                {
-                    return Err(report::unwritten_shared(lane as u32, block, offsets[lane], len, first));
-                }
-            }
+            let clear = |lane: usize| Some((lane, written.first_clear(offsets[lane], len)?));
+            let unwritten = if access.reads() { lanes(active).find_map(clear) } else { None };
             if access.writes() {
                 lanes(active).for_each(|lane| written.mark(offsets[lane], len));
             }
+            if let Some((lane, first)) = unwritten.filter(|_| !self.is_known((pc, None))) {
+                let fault = report::unwritten_shared(lane as u32, block, offsets[lane], len, first);
+                self.tolerate(warp, pc, fault)?;
+            }
         }
-        if !self.options.races {
+        if !self.options.order() {
             return Ok(());
         }
         self.settle(warp);
         let wide = offsets.map(u64::from);
-        let instruction = self.instruction(warp, active, &wide, len, access, order, pc, differ);
+        let lenient = Leniency::new(self.options);
+        let instruction = self.instruction(warp, active, &wide, len, access, order, pc, differ, &lenient);
         let lines = &mut self.blocks[block as usize].lines;
         let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
             let (mut at, end) = (piece.offset, piece.offset + u64::from(piece.len));
@@ -397,8 +421,13 @@ impl Checker {
             Ok(())
         });
         if let Err(clash) = result {
-            let lane = clash.lanes.trailing_zeros();
-            return Err(self.clash_shared(lane, block, offsets[lane as usize], len, access, clash));
+            return Err(self.clash_shared(block, offsets, len, access, clash));
+        }
+        for clash in lenient.found() {
+            if !self.is_known((pc, Some(clash.other.pc))) {
+                let fault = self.clash_shared(block, offsets, len, access, clash);
+                self.tolerate(warp, pc, fault)?;
+            }
         }
         if strong::strength(access, order) != 0 {
             for lane in lanes(active) {
@@ -460,22 +489,22 @@ impl Checker {
         differ: Option<&dyn Fn(usize, usize) -> bool>,
     ) -> Result<(), Fault> {
         if self.options.uninitialized {
-            for (lane, offset) in lanes(active).map(|lane| (lane, offsets[lane])) {
-                if access.reads()
-                    && let Some(first) = allocation.first_unwritten(offset, len.into())
-                {
-                    return Err(report::unwritten_global(lane as u32, allocation, offset, len, first));
-                }
-            }
+            let clear = |lane: usize| Some((lane, allocation.first_unwritten(offsets[lane], len.into())?));
+            let unwritten = if access.reads() { lanes(active).find_map(clear) } else { None };
             if access.writes() {
                 lanes(active).for_each(|lane| allocation.mark_written(offsets[lane], len.into()));
             }
+            if let Some((lane, first)) = unwritten.filter(|_| !self.is_known((pc, None))) {
+                let fault = report::unwritten_global(lane as u32, allocation, offsets[lane], len, first);
+                self.tolerate(warp, pc, fault)?;
+            }
         }
-        if !self.options.races {
+        if !self.options.order() {
             return Ok(());
         }
         self.settle(warp);
-        let instruction = self.instruction(warp, active, offsets, len, access, order, pc, differ);
+        let lenient = Leniency::new(self.options);
+        let instruction = self.instruction(warp, active, offsets, len, access, order, pc, differ, &lenient);
         let launch = self.launch;
         let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
             let shadow = &allocation.shadow;
@@ -484,8 +513,13 @@ impl Checker {
             })
         });
         if let Err(clash) = result {
-            let lane = clash.lanes.trailing_zeros();
-            return Err(self.clash_global(lane, allocation, offsets[lane as usize], len, access, clash));
+            return Err(self.clash_global(allocation, offsets, len, access, clash));
+        }
+        for clash in lenient.found() {
+            if !self.is_known((pc, Some(clash.other.pc))) {
+                let fault = self.clash_global(allocation, offsets, len, access, clash);
+                self.tolerate(warp, pc, fault)?;
+            }
         }
         if strong::strength(access, order) != 0 {
             for lane in lanes(active) {
@@ -497,7 +531,7 @@ impl Checker {
 
     /// What lanes of a warp did so far happens before what others do after they [`acquire`](Self::acquire) the object.
     pub fn release(&mut self, warp: u32, lanes: u32, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -518,7 +552,7 @@ impl Checker {
     /// What a fence of these lanes covered, of the scope of their cluster or beyond, happens before what others do after they
     /// [`acquire`](Self::acquire) the object: an arrival that is `.relaxed`, behind a fence.
     pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -533,7 +567,7 @@ impl Checker {
 
     /// What was released into the object happens before what these lanes do from now on.
     pub fn acquire(&mut self, warp: u32, lanes: u32, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -547,7 +581,7 @@ impl Checker {
     /// The phase of a barrier or an mbarrier ends, which [`release`](Self::release)s went into: from now on it is what acquires see, and no release that
     /// comes later belongs to it. Of an object for which this is never called, acquires see all releases before them.
     pub fn phase(&mut self, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         let meeting = self.meeting(object);
@@ -558,7 +592,7 @@ impl Checker {
 
     /// `fence.acq_rel`, `fence.sc` and membar.
     pub fn fence(&mut self, warp: u32, lanes: u32, scope: Scope) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -567,7 +601,7 @@ impl Checker {
 
     /// `fence.proxy.async`: what these lanes wrote may be read by asynchronous operations that are ordered after.
     pub fn proxy_fence(&mut self, warp: u32, lanes: u32) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -586,6 +620,7 @@ impl Checker {
         order: Order,
         pc: u32,
         differ: Option<&'a dyn Fn(usize, usize) -> bool>,
+        lenient: &'a Leniency,
     ) -> Instruction<'a> {
         let time = self.lanes[warp as usize].now();
         let kind = match access {
@@ -595,7 +630,7 @@ impl Checker {
         };
         let flags = Stamp::with_strength(kind, strong::strength(access, order));
         let stamp = Stamp { time, lanes: 0, pc, cluster: self.cluster, actor: warp as u16, flags, shift: 0 };
-        Instruction { stamp, warps: self.warps, active, offsets, len, differ }
+        Instruction { stamp, warps: self.warps, active, offsets, len, differ, lenient }
     }
 
     /// The meeting at an object.

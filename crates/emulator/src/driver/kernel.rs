@@ -178,7 +178,8 @@ pub(super) fn run(
         device: driver.device,
         number: launches.count,
     };
-    let counters = exec::grid::run(&run, &driver.settings.run, &mut stdout())?;
+    let mut tell = |report: &Report| say(format_args!("found, and the kernel goes on: {report}"));
+    let counters = exec::grid::run(&run, &driver.settings.run, &mut stdout(), &mut tell)?;
     // Where stdout is closed there is nobody to read.
     let _ = stdout().flush();
     if let Some(file) = &driver.settings.counters

@@ -16,23 +16,19 @@ pub struct Finding {
     pub warp: u32,
     /// Index of its instruction.
     pub pc: u32,
-}
-
-/// The instruction of a finding, and that of the earlier access where there is one. It is told once for each of these.
-pub type Key = (u32, Option<u32>);
-
-impl Finding {
     /// What it is known by.
-    pub fn key(&self) -> Key {
-        (self.pc, self.fault.other.map(|other| other.pc))
-    }
+    pub key: Key,
 }
+
+/// An instruction and, of two accesses that do not go together, why. A finding is told once for each of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(pub(super) u32, pub(super) Option<Why>);
 
 /// What becomes of the clashes of one instruction.
 #[derive(Debug)]
 pub(super) struct Leniency {
     options: Options,
-    /// Those that are to be told, one for each pair of instructions.
+    /// Those that are to be told, one of each kind.
     found: RefCell<Vec<Clash>>,
 }
 
@@ -48,7 +44,7 @@ impl Leniency {
         let checked = if clash.why == Why::Proxy { proxy } else { races };
         if checked && report {
             let mut found = self.found.borrow_mut();
-            if !found.iter().any(|known| known.other.pc == clash.other.pc) {
+            if !found.iter().any(|known| known.why == clash.why) {
                 found.push(*clash);
             }
         }
@@ -70,7 +66,7 @@ pub(super) struct Findings {
 }
 
 impl Checker {
-    /// Whether a fault of these instructions has been found before, after which the kernel went on.
+    /// Whether the like has been found before, and the kernel went on.
     pub(super) fn is_known(&self, key: Key) -> bool {
         self.findings.known.contains(&key)
     }
@@ -83,11 +79,16 @@ impl Checker {
         if !self.options.report {
             return Err(fault);
         }
-        let finding = Finding { fault, warp, pc };
-        if self.findings.known.insert(finding.key()) {
-            self.findings.list.push(finding);
-        }
+        self.keep(warp, pc, None, fault);
         Ok(())
+    }
+
+    /// Keeps a finding, unless one like it is known.
+    pub(super) fn keep(&mut self, warp: u32, pc: u32, why: Option<Why>, fault: Fault) {
+        let key = Key(pc, why);
+        if self.findings.known.insert(key) {
+            self.findings.list.push(Finding { fault, warp, pc, key });
+        }
     }
 
     /// What was found since this was called last.

@@ -112,7 +112,7 @@ impl Checker {
         result.map_err(|clash| self.clash_flight(kind, who.lane, place, len, access, clash))?;
         for clash in lenient.found() {
             let fault = self.clash_flight(kind, who.lane, place, len, access, clash);
-            self.tolerate(who.warp, pc, fault)?;
+            self.keep(who.warp, pc, Some(clash.why), fault);
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ pub(super) struct Touch<'a> {
 }
 
 /// Why two accesses do not go together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Why {
     /// Nothing orders them.
     Unordered,

@@ -191,7 +191,7 @@ impl<'g> Grid<'g> {
             queue = self.lock();
             queue.running -= 1;
             for finding in findings {
-                if queue.told.insert(finding.key()) {
+                if queue.told.insert(finding.key) {
                     (queue.tell)(&cluster.report(launch, finding.warp, finding.pc, finding.fault));
                 }
             }

@@ -6,6 +6,7 @@
 
 mod calls;
 mod decoder;
+mod guesses;
 mod kernel;
 mod layout;
 mod modifiers;

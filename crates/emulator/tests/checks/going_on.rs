@@ -107,7 +107,8 @@ fn an_arrival_at_a_block_that_has_ended_is_told_and_lost() {
     let shape = Shape(2, 64, 2);
     let meet = "barrier.cluster.arrive; barrier.cluster.wait;";
     pair(shape, &arrival("@@"), &meet.repeat(2), "", FaultKind::Barrier, &["has ended"]);
-    let out = told(shape, &arrival(""), FaultKind::Barrier, &["block 1 of the cluster, whose it is, has ended"]);
+    let out =
+        told(shape, &arrival(""), FaultKind::Barrier, &["block 1 of the cluster, whose it is, has ended"]);
     assert!((0..64).all(|tid| out[tid as usize] == tid), "{out:?}");
 }
 

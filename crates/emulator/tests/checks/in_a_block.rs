@@ -202,3 +202,15 @@ fn a_reduction_in_shared_memory_is_silent() {
     )
     .unwrap_or_else(|report| panic!("{report}"));
 }
+
+#[test]
+fn a_barrier_does_not_wait_for_threads_that_have_exited_and_follows_what_they_did() {
+    let body = "mov.u32 %r1, 0; st.shared.u32 [%own], %r1;
+         bar.sync 0;
+         st.shared.u32 [%own], %tid;
+         setp.ge.u32 %p2, %tid, 32;
+         @%p2 ret;
+         @@
+         xor.b32 %r1, %own, 128; ld.shared.u32 %r2, [%r1]; st.global.u32 [%mine], %r2;";
+    pair(BLOCK, body, "bar.sync 0;", "bar.warp.sync -1;", FaultKind::Race, &["an earlier"]);
+}

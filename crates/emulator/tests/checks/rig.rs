@@ -71,11 +71,7 @@ pub fn run_with(
         device,
         number: 1,
     };
-    let options = grid::Options {
-        threads: 2,
-        check,
-        patience: grid::Options::PATIENCE,
-    };
+    let options = grid::Options { threads: 2, check, patience: grid::Options::PATIENCE };
     let mut found = Vec::new();
     grid::run(&launch, &options, &mut Vec::new(), &mut |report| found.push(report.clone()))?;
     let mut bytes = [0; 8192];

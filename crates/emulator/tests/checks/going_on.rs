@@ -69,7 +69,7 @@ fn a_race_is_told_once_however_many_threads_and_blocks_run_into_it() {
     // The store of warp 1 races with an earlier load, or the load with a store that came too early.
     let (found, out) = run_with(REPORT, Shape(8, 64, 1), body).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(found.len(), 2, "{}", text(&found));
-    assert!((0..512).all(|at| out[at as usize] == 10 * (at % 64 ^ 32)), "{out:?}");
+    assert!((0..512).all(|at| out[at as usize] == 10 * ((at % 64) ^ 32)), "{out:?}");
 }
 
 #[test]

@@ -75,12 +75,12 @@ mod written;
 
 use std::collections::HashMap;
 
-use crate::exec::lanes::{LANES, Row, WideRow, lanes};
+use crate::exec::lanes::{ALL, LANES, Row, WideRow, lanes};
 use crate::fault::Fault;
 use crate::memory::Allocation;
 use clock::Clock;
 use flights::Flying;
-use history::{CONSTANT, LINE, Line, Stamp, WRITE};
+use history::{CONSTANT, LINE, Line, MAP, Stamp, WRITE};
 use instruction::Instruction;
 use location::Location;
 use threads::Lanes;
@@ -149,6 +149,8 @@ pub enum Order {
     Weak,
     /// `.nc`: of what nobody may write as long as the launch goes on.
     Constant,
+    /// Of a tensor map, by a copy.
+    Map,
     /// `.relaxed`, `.volatile`.
     Relaxed(Scope),
     /// `.acquire`
@@ -226,6 +228,10 @@ struct Meeting {
     phased: bool,
     /// Whether the last to come here acquired.
     left: bool,
+    /// Of an mbarrier, the times at which its last two phases ended, in its own name.
+    ends: [u32; 2],
+    /// The last of those that a warp has seen.
+    seen: HashMap<u32, u32>,
 }
 
 /// Shared memory of a block.
@@ -515,16 +521,16 @@ impl Checker {
         }
     }
 
-    /// What a fence of these lanes covered, of the scope of their cluster or beyond, happens before what others do after they
+    /// What a fence of these lanes covered, of this scope or beyond, happens before what others do after they
     /// [`acquire`](Self::acquire) the object: an arrival that is `.relaxed`, behind a fence.
-    pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object) {
+    pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object, scope: Scope) {
         if !self.options.races {
             return;
         }
         self.settle(warp);
         self.meeting(object);
         if let Some(meeting) = self.meetings.get_mut(&object) {
-            for (group, clock, time) in self.lanes[warp as usize].fences_of(lanes, Scope::Cluster) {
+            for (group, clock, time) in self.lanes[warp as usize].fences_of(lanes, scope) {
                 meeting.open.join(clock);
                 meeting.open.own.known.raise(warp as u16, group, time);
             }
@@ -544,6 +550,43 @@ impl Checker {
         }
     }
 
+    /// As [`acquire`](Self::acquire) of a wait that is `.relaxed`: once these lanes come to a fence.
+    pub fn acquire_at_fence(&mut self, warp: u32, active: u32, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        let Some(meeting) = self.meetings.get(&object) else { return };
+        let seen = if meeting.phased { &meeting.done } else { &meeting.open };
+        let seen = seen.publish(self.cluster);
+        let of = &mut self.lanes[warp as usize];
+        for lane in lanes(active) {
+            (0..threads::LEVELS).for_each(|level| of.found(lane as u32, level, seen.clone()));
+        }
+    }
+
+    /// A warp arrives at an mbarrier or learns that a phase has ended: from now on it knows of those that ended before.
+    pub fn notice(&mut self, warp: u32, object: Object) {
+        if let Some(meeting) = self.meetings.get_mut(&object).filter(|meeting| meeting.ends[1] != 0) {
+            let end = meeting.ends[1];
+            meeting.seen.insert(warp, end);
+        }
+    }
+
+    /// Whether a lane knows that the phase of an mbarrier before its last one has ended, as who waits for a phase by its
+    /// parity has to: to who does not, that phase and the one that goes on now look the same.
+    pub fn keeps_up(&mut self, warp: u32, lane: u32, object: Object) -> bool {
+        if !self.options.races {
+            return true;
+        }
+        self.settle(warp);
+        let Some(meeting) = self.meetings.get(&object) else { return true };
+        let end = meeting.ends[0];
+        let heard =
+            || self.lanes[warp as usize].clock(lane).1.own.known.covers(meeting.actor, 1 << lane, end);
+        end == 0 || meeting.seen.get(&warp).is_some_and(|seen| *seen >= end) || heard()
+    }
+
     /// The phase of a barrier or an mbarrier ends, which [`release`](Self::release)s went into: from now on it is what acquires see, and no release that
     /// comes later belongs to it. Of an object for which this is never called, acquires see all releases before them.
     pub fn phase(&mut self, object: Object) {
@@ -552,6 +595,11 @@ impl Checker {
         }
         let meeting = self.meeting(object);
         meeting.phased = true;
+        if matches!(object, Object::Mbarrier { .. }) {
+            meeting.time += 1;
+            meeting.open.own.known.raise(meeting.actor, ALL, meeting.time);
+            meeting.ends = [meeting.ends[1], meeting.time];
+        }
         let open = std::mem::take(&mut meeting.open);
         meeting.done.join(&open);
     }
@@ -563,6 +611,18 @@ impl Checker {
         }
         self.settle(warp);
         self.lanes[warp as usize].fence(warp as u16, lanes, scope, self.cluster);
+    }
+
+    /// `fence.proxy.tensormap::generic.acquire`: what these lanes know to be written may be read as tensor maps by copies that are
+    /// ordered after.
+    pub fn map_fence(&mut self, warp: u32, lanes: u32) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        let of = &mut self.lanes[warp as usize];
+        let time = of.tell();
+        of.update(lanes, |clock, inside| clock.fence_maps(warp as u16, inside, time));
     }
 
     /// `fence.proxy.async`: what these lanes wrote may be read by asynchronous operations that are ordered after.
@@ -590,6 +650,7 @@ impl Checker {
         let time = self.lanes[warp as usize].now();
         let kind = match access {
             Access::Read if order == Order::Constant => CONSTANT,
+            Access::Read if order == Order::Map => MAP,
             Access::Read => 0,
             Access::Write | Access::Atomic => WRITE,
         };

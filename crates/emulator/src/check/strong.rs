@@ -11,7 +11,7 @@ const SCOPES: [Scope; LEVELS] = [Scope::Block, Scope::Cluster, Scope::Device];
 
 /// 0 for a weak access, then its scope from the narrowest. Atomics are never weak: their default is the device.
 pub(super) fn strength(access: Access, order: Order) -> u8 {
-    if matches!(order, Order::Weak | Order::Constant) && access != Access::Atomic {
+    if matches!(order, Order::Weak | Order::Constant | Order::Map) && access != Access::Atomic {
         0
     } else {
         level(scope(order)) as u8 + 1
@@ -20,7 +20,7 @@ pub(super) fn strength(access: Access, order: Order) -> u8 {
 
 fn scope(order: Order) -> Scope {
     match order {
-        Order::Weak | Order::Constant => Scope::Device,
+        Order::Weak | Order::Constant | Order::Map => Scope::Device,
         Order::Relaxed(scope)
         | Order::Acquire(scope)
         | Order::Release(scope)

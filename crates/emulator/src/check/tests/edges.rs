@@ -107,7 +107,7 @@ fn a_relaxed_arrival_releases_what_a_fence_covered() {
             cluster.fence(0, 1, Scope::Cluster);
         }
         silent(cluster.write(thread(0, 0), 4));
-        cluster.release_fenced(0, WARP, Object::Cluster);
+        cluster.release_fenced(0, WARP, Object::Cluster, Scope::Cluster);
         cluster.phase(Object::Cluster);
         cluster.acquire(2, WARP, Object::Cluster);
         let read = cluster.read(thread(2, 3), 0);

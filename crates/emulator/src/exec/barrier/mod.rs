@@ -34,6 +34,13 @@ pub enum Op {
     ClusterWait,
     /// `fence`, `membar`
     Fence(Scope),
+    /// `fence.proxy.tensormap`
+    MapFence {
+        /// Its scope.
+        scope: Scope,
+        /// Whether maps may be read behind it, and not written before it.
+        acquire: bool,
+    },
     /// `fence.proxy.async`
     ProxyFence,
     /// A fence between proxies that are one here.
@@ -217,7 +224,6 @@ fn proxy_fence<'a>(
             Op::ProxyFence
         }
         Some(_) => {
-            // Tensor maps are read when a copy is issued: the fence has the order of its scope alone.
             let acquire = modifiers.take_any(&["acquire", "release"]) == Some("acquire");
             let scope = modifiers.take_any(&["cta", "cluster", "gpu", "sys"]);
             modifiers.finish()?;
@@ -226,7 +232,9 @@ fn proxy_fence<'a>(
                 decoder.address(inst, &inst.operands[0])?;
             }
             match scope {
-                Some(scope) => return Ok(decoded(Op::Fence(scope_of(scope)))),
+                Some(scope) => {
+                    return Ok(decoded(Op::MapFence { scope: scope_of(scope), acquire }));
+                }
                 None => return Err(modifiers.invalid("its scope is missing")),
             }
         }
@@ -258,7 +266,7 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
             if *release {
                 cx.cluster.checker.release(warp, active, Object::Cluster);
             } else {
-                cx.cluster.checker.release_fenced(warp, active, Object::Cluster);
+                cx.cluster.checker.release_fenced(warp, active, Object::Cluster, Scope::Cluster);
             }
             if cx.cluster.barrier.arrive(warp, active)? {
                 cx.cluster.checker.phase(Object::Cluster);
@@ -278,6 +286,12 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
         }
         Op::Fence(scope) => cx.cluster.checker.fence(warp, active, *scope),
         Op::ProxyFence => cx.cluster.checker.proxy_fence(warp, active),
+        Op::MapFence { scope, acquire } => {
+            cx.cluster.checker.fence(warp, active, *scope);
+            if *acquire {
+                cx.cluster.checker.map_fence(warp, active);
+            }
+        }
         Op::Nothing => {}
     }
     Ok(Flow::Next)

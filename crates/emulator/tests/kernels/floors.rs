@@ -36,7 +36,7 @@ fn a_target_has_what_ptxas_assembles_for_it() {
         let (floor, form) = line.split_once(" | ").expect("a target and a form");
         let least = TARGETS.iter().position(|target| *target == floor).unwrap_or(TARGETS.len());
         for (index, target) in TARGETS.into_iter().enumerate() {
-            let refused = refused(&text(target, "", form), 7, target, floor);
+            let refused = refused(&text(target, "", form), 8, target, floor);
             assert_eq!(refused, index < least, "{form} for {target}: ptxas says {floor}");
         }
         forms += 1;
@@ -65,6 +65,6 @@ fn a_kernel_is_not_decoded_with_an_instruction_that_its_target_lacks() {
         ("sm_86", "mov.u32 %r0, %cluster_ctarank;"),
     ] {
         let error = Kernel::text(text(target, "", form)).refused();
-        assert_eq!((error.kind, error.line), (ErrorKind::Invalid, 7), "{error}");
+        assert_eq!((error.kind, error.line), (ErrorKind::Invalid, 8), "{error}");
     }
 }

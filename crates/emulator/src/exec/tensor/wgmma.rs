@@ -228,10 +228,16 @@ struct Accumulator {
 }
 
 impl Groups {
-    /// Whether nothing is in flight and no fence is owed, so that no register needs care.
-    #[inline]
+    /// Whether nothing is in flight.
+    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
-        self.sums.is_empty() && !self.used
+        self.sums.is_empty()
+    }
+
+    /// Whether it matters which registers other instructions touch: something is in flight, or was with no fence since.
+    #[inline]
+    pub fn watches(&self) -> bool {
+        !self.sums.is_empty() || self.used
     }
 
     /// Another instruction touches these registers.

@@ -31,7 +31,7 @@
 //! | | |
 //! |---|---|
 //! | [`Race`](crate::fault::FaultKind::Race) | Two accesses without order, in shared or global memory, in a block, a cluster or the grid. Atomics of too narrow a scope. Lanes of one instruction that store different values to one place. Memory that is read by `ld.global.nc` and written in the same launch |
-//! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence |
+//! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence, of tensor maps too |
 //! | [`Uninitialized`](crate::fault::FaultKind::Uninitialized) | A read of shared or global memory that neither the host nor a kernel wrote |
 //!
 //! # What is not

@@ -205,13 +205,13 @@ fn a_reduction_in_shared_memory_is_silent() {
 
 #[test]
 fn fences_are_in_the_order_that_what_is_read_behind_them_proves() {
-    // Thread 0 finds that thread 32 has not raised its flag, so that its fence came first, and says so; thread 32 reads what thread
-    // 0 wrote before.
+    // Thread 32 finds that thread 0 has not raised its flag, so that its fence came first, and says so; thread 0 reads what thread
+    // 32 wrote before. (The warp that completes the barrier goes on first.)
     let body = |first: &str, second: &str| {
         format!(
             "mov.u32 %r5, 0; st.shared.u32 [%own], %r5; bar.sync 0;
              setp.eq.u32 %p2, %tid, 32; mov.u32 %r6, 1;
-             @%p0 bra FIRST; @%p2 bra SECOND; bra END;
+             @%p2 bra FIRST; @%p0 bra SECOND; bra END;
              FIRST: st.shared.u32 [%base+16], %r6;
              {first}
              ld.relaxed.cta.shared.u32 %r1, [%base+4]; setp.ne.u32 %p3, %r1, 0; @%p3 bra END;

@@ -178,7 +178,7 @@ fn registers_are_touched_between_matrix_products_only_before_a_fence() {
     let words = &["register 2 of D was touched", "wgmma.fence has to come before"];
     let touch = "add.f32 %f2, %f2, %f2;";
     pair(GROUP, &again(&format!("{touch} @@")), FENCE, "", FaultKind::Async, words);
-    pair(GROUP, &again(&format!("add.f32 %f5, %f5, %f2; @@")), FENCE, "", FaultKind::Async, words);
+    pair(GROUP, &again("add.f32 %f5, %f5, %f2; @@"), FENCE, "", FaultKind::Async, words);
     // Where nothing touches them, or a compiler moves that behind the fence, none is owed.
     for silent in [String::new(), "add.f32 %f5, %f5, %f5;".to_owned(), format!("{FENCE} {touch}")] {
         run(GROUP, &again(&silent)).unwrap_or_else(|report| panic!("{silent}: {report}"));

@@ -41,7 +41,7 @@ impl Leniency {
     #[cold]
     pub(super) fn tolerates(&self, clash: &Clash) -> bool {
         let Options { races, proxy, report, .. } = self.options;
-        let checked = if clash.why == Why::Proxy { proxy } else { races };
+        let checked = if matches!(clash.why, Why::Proxy | Why::Map) { proxy } else { races };
         if checked && report {
             let mut found = self.found.borrow_mut();
             if !found.iter().any(|known| known.why == clash.why) {

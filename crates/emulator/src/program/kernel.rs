@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::floor::Target;
 use super::guesses::guesses;
 use super::order::order;
 use super::resolve::{Item, Routine, Unit};
@@ -62,6 +63,7 @@ impl Program {
         decoder.scopes.push(HashMap::new());
         let mut emitter = Emitter {
             unit: &unit,
+            target: Target::of(module),
             dynamic: u64::from(dynamic),
             decoder,
             places: vec![None; unit.registers.len()],
@@ -200,6 +202,8 @@ fn targets(routine: &Routine, item: &Item) -> Vec<usize> {
 
 struct Emitter<'e, 'm, 'a> {
     unit: &'e Unit<'m, 'a>,
+    /// What the text was made for.
+    target: Option<Target>,
     /// Where dynamic shared memory starts.
     dynamic: u64,
     decoder: Decoder<'a>,
@@ -285,6 +289,7 @@ impl<'a> Emitter<'_, '_, 'a> {
 
     fn item(&mut self, routine: &Routine<'_, 'a>, item: &Item<'_, 'a>) -> Result<()> {
         let inst = item.inst;
+        self.target.map_or(Ok(()), |target| target.allows(inst))?;
         self.bind(item)?;
         let guard = match inst.guard {
             None => Guard::Always,

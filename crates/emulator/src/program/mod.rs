@@ -6,6 +6,7 @@
 
 mod calls;
 mod decoder;
+mod floor;
 mod guesses;
 mod kernel;
 mod layout;
@@ -20,6 +21,7 @@ use crate::exec::Op;
 use crate::ptx::ast::{Limits, Source};
 
 pub use decoder::{Address, Decoder, Predicate, Symbol, function_address};
+pub use floor::check_instructions;
 pub use kernel::{function_number, parameters};
 pub use modifiers::Modifiers;
 pub use resolve::Piece;

@@ -34,6 +34,8 @@
 //! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence, of tensor maps too |
 //! | [`Uninitialized`](crate::fault::FaultKind::Uninitialized) | A read of shared or global memory that neither the host nor a kernel wrote |
 //!
+//! With [`Options::report`] none of these ends the launch: each is kept as a [`Finding`], once for an instruction, and the kernel goes on.
+//!
 //! # What is not
 //!
 //! Silence says that this run of the program on this input was in order. Another path through it may not be, and the engine sees less

@@ -50,8 +50,8 @@
 //! - A store that is not strong leaves what was released at its place, as if it had not been made.
 //! - Of accesses to a byte that no order relates, 8 are remembered in global memory and 64 in shared memory: of a place that so many threads read,
 //!   a later write that is ordered after just these is let pass.
-//! - An atomic of the device's scope whose result is used (`atom`, not `red`) acquires, without a fence behind it: the block that counts itself the
-//!   last by one has none in most programs, CUDA's samples among them, and no device has been seen to mind.
+//! - An atomic of the device's scope whose result is used (`atom`, not `red`) acquires, without a fence behind it: a block that counts itself the
+//!   last by one, or takes a lock, rarely has one in the programs that are about. That others raise such a count behind a fence is asked for.
 //! - A plain load whose value an `atom.cas` compares is as good as a relaxed one, whatever it loads from.
 //! - Threads that have exited are taken to have come to every barrier that ends after: what they did before happens before what is behind it.
 //! - A release by an mbarrier in the default scope `.cta` orders blocks of a cluster too, as kernels rely on.

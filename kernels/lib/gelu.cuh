@@ -1,19 +1,23 @@
-// GELU in its tanh form (Hendrycks and Gimpel 2016), as GPT-2 has it, and its derivative.
-//
-//   gelu(x) = x/2·(1 + tanh u)     gelu′(x) = (1 + tanh u)/2 + x/2·(1 − tanh² u)·u′     u = √(2/π)·(x + 0.044715·x³)
+// GELU of one number and its derivative, for gelu.cu, which has the formulas, and for the epilogues of matmul.
 #pragma once
 
-constexpr float GELU_ROOT = 0.7978845608028654f;  // √(2/π)
-constexpr float GELU_CUBIC = 0.044715f;
+#include "lib/math.cuh"
+
+constexpr float SQRT_2_OVER_PI = 0.7978845608028654f;
+constexpr float CUBIC = 0.044715f;
+
+// 1/(1 + e^(−2u(x))) = (1 + tanh u(x))/2
+__device__ __forceinline__ float gelu_gate(float x) {
+    const float u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x);
+    return divide_fast(1.0f, 1.0f + exp_fast(-2.0f * u));
+}
 
 __device__ __forceinline__ float gelu(float x) {
-    const float u = GELU_ROOT * (x + GELU_CUBIC * x * x * x);
-    return 0.5f * x * (1.0f + tanhf(u));
+    return x * gelu_gate(x);
 }
 
 __device__ __forceinline__ float gelu_derivative(float x) {
-    const float u = GELU_ROOT * (x + GELU_CUBIC * x * x * x);
-    const float du = GELU_ROOT * (1.0f + 3.0f * GELU_CUBIC * x * x);
-    const float t = tanhf(u);
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * du;
+    const float s = gelu_gate(x);
+    const float du = SQRT_2_OVER_PI * (1.0f + 3.0f * CUBIC * x * x);
+    return s + 2.0f * x * s * (1.0f - s) * du;
 }

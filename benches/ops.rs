@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use wikigpt_cpu::cpu;
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{Act, AdamW, Dropout, Kind, Ops, Result, Slot, Stat, Tok, Update};
+use wikigpt_ops::{Act, AdamW, Dropout, Kind, Ops, Result, Rounding, Slot, Stat, Tok, Update};
 
 /// The sizes that an op sees.
 #[derive(Clone, Copy)]
@@ -371,8 +371,16 @@ impl<O: Ops> Tensors<O> {
             Op::GlobalNorm => ops.global_norm(self.norm, self.grads),
             Op::AdamW => {
                 let (beta1, beta2, eps, weight_decay) = (0.9, 0.95, 1e-8, 0.1);
-                let constants =
-                    AdamW { lr: 3e-4, beta1, beta2, eps, weight_decay, step: 10, clip: Some(1.0) };
+                let constants = AdamW {
+                    lr: 3e-4,
+                    beta1,
+                    beta2,
+                    eps,
+                    weight_decay,
+                    step: 10,
+                    clip: Some(1.0),
+                    rounding: Rounding::Nearest,
+                };
                 ops.adamw(self.params, self.m, self.v, self.grads, self.norm, constants)
             }
         }

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wikigpt_ops::{Act, AdamW, Dropout, Ops, Stat, Tok, Update};
+use wikigpt_ops::{Act, AdamW, Dropout, Ops, Rounding, Stat, Tok, Update};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -39,8 +39,16 @@ static COUNTING: Counting = Counting;
 fn step<O: Ops>(ops: &mut O, s: &Slots) {
     let Slots { B, T, NH, HS, V, Vp, .. } = *s;
     let (N, C, dropout) = (B * T, NH * HS, Dropout { p: 0.1, seed: 1, site: 2 });
-    let constants =
-        AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, clip: Some(1.0) };
+    let constants = AdamW {
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step: 1,
+        clip: Some(1.0),
+        rounding: Rounding::Nearest,
+    };
     let run = |ops: &mut O| -> wikigpt_ops::Result {
         ops.embedding_forward(s.x, s.tokens, s.wte, s.wpe, B, T, C, 0)?;
         ops.layernorm_forward(s.y, s.mean, s.rstd, s.x, s.gain, Some(s.bias), N, C, 1e-5)?;

@@ -1,6 +1,6 @@
 //! Training: gradients of micro-batches, gathered, and the optimizer's step.
 
-use wikigpt_ops::{Act, AdamW, Ops, Slot, Stat, Update};
+use wikigpt_ops::{Act, AdamW, Grad, Ops, Rounding, Slot, Stat, Update, stochastic_bits};
 
 use crate::activations::Purpose;
 use crate::generator::Generator;
@@ -39,8 +39,10 @@ pub struct StepReport {
 pub struct Trainer<O: Ops> {
     ops: O,
     net: Network,
-    grads: Slot<Act>,
-    dw: Tensors,
+    /// The parameters in f32, where the backend's precision is less: what the optimizer updates.
+    master: Option<Slot<Stat>>,
+    grads: Slot<Grad>,
+    dw: Tensors<Grad>,
     m: Slot<Stat>,
     v: Slot<Stat>,
     /// The global gradient norm: (1).
@@ -66,6 +68,7 @@ impl<O: Ops> Trainer<O> {
     /// [`Error::Config`] when the shape is impossible, [`Error::Ops`] when there is no memory.
     pub fn new(mut ops: O, config: &Config, B: usize, T: usize) -> Result<Trainer<O>> {
         let net = Network::new(&mut ops, config, B, T, Purpose::Train)?;
+        let master = if ops.act_bytes() < size_of::<f32>() { Some(ops.alloc(net.layout.len)?) } else { None };
         let grads = ops.alloc(net.layout.len)?;
         let untouched = vec![f32::from_bits(UNTOUCHED); PIECE];
         for tensor in &net.layout.tensors {
@@ -82,6 +85,7 @@ impl<O: Ops> Trainer<O> {
             sums: ops.alloc(WAITING)?,
             ops,
             net,
+            master,
             grads,
             waiting: 0,
             loss: 0.0,
@@ -112,7 +116,7 @@ impl<O: Ops> Trainer<O> {
     }
 
     /// The gradients' slot on the backend.
-    pub fn grad_slot(&self) -> Slot<Act> {
+    pub fn grad_slot(&self) -> Slot<Grad> {
         self.grads
     }
 
@@ -126,15 +130,19 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Config`] when they are not as many as the model has.
     pub fn set_params(&mut self, params: &[f32]) -> Result {
-        self.net.set_params(&mut self.ops, params)
+        self.net.set_params(&mut self.ops, params)?;
+        Ok(self.master.map_or(Ok(()), |master| self.ops.upload(master, params))?)
     }
 
-    /// The parameters, in the order of [`Layout`].
+    /// The parameters, in the order of [`Layout`]: the master weights where there are such.
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.
     pub fn params(&mut self) -> Result<Vec<f32>> {
-        self.net.download(&mut self.ops, self.net.params)
+        match self.master {
+            Some(master) => self.net.download(&mut self.ops, master),
+            None => self.net.download(&mut self.ops, self.net.params),
+        }
     }
 
     /// The gradients, in the order of [`Layout`].
@@ -163,10 +171,11 @@ impl<O: Ops> Trainer<O> {
     /// When the array has no such part.
     pub fn read(&mut self, array: Array, start: usize, out: &mut [f32]) -> Result {
         let part = start..start + out.len();
-        Ok(match array {
-            Array::Params => self.ops.download(out, self.net.params.slice(part)),
-            Array::M => self.ops.download(out, self.m.slice(part)),
-            Array::V => self.ops.download(out, self.v.slice(part)),
+        Ok(match (array, self.master) {
+            (Array::Params, None) => self.ops.download(out, self.net.params.slice(part)),
+            (Array::Params, Some(master)) => self.ops.download(out, master.slice(part)),
+            (Array::M, _) => self.ops.download(out, self.m.slice(part)),
+            (Array::V, _) => self.ops.download(out, self.v.slice(part)),
         }?)
     }
 
@@ -179,11 +188,41 @@ impl<O: Ops> Trainer<O> {
     /// When the array has no such part.
     pub fn write(&mut self, array: Array, start: usize, values: &[f32]) -> Result {
         let part = start..start + values.len();
+        if let (Array::Params, Some(master)) = (array, self.master) {
+            self.ops.upload(master.slice(part.clone()), values)?;
+        }
         Ok(match array {
             Array::Params => self.ops.upload(self.net.params.slice(part), values),
             Array::M => self.ops.upload(self.m.slice(part), values),
             Array::V => self.ops.upload(self.v.slice(part), values),
         }?)
+    }
+
+    /// Rounds the master weights as update number `step` has rounded them: where rounding is stochastic, that is how training goes on
+    /// from a checkpoint with the same bits. [`write`](Trainer::write) rounds to the nearest. Without master weights it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn round_params(&mut self, rounding: Rounding, step: u64) -> Result {
+        let (Some(master), Rounding::Stochastic { seed }) = (self.master, rounding) else { return Ok(()) };
+        if step == 0 {
+            return Ok(());
+        }
+        let mut piece = vec![0.0_f32; PIECE];
+        for tensor in &self.net.layout.tensors {
+            let live = tensor.live();
+            for start in live.clone().step_by(PIECE) {
+                let end = live.end.min(start + PIECE);
+                let piece = &mut piece[..end - start];
+                self.ops.download(piece, master.slice(start..end))?;
+                for (i, weight) in piece.iter_mut().enumerate() {
+                    let bits = weight.to_bits().wrapping_add(stochastic_bits(seed, step, (start + i) as u64));
+                    *weight = f32::from_bits(bits & 0xffff_0000);
+                }
+                self.ops.upload(self.net.params.slice(start..end), piece)?;
+            }
+        }
+        Ok(())
     }
 
     /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), without dropout; 0 where
@@ -266,14 +305,15 @@ impl<O: Ops> Trainer<O> {
             self.check_complete()?;
         }
         for tensor in &self.net.layout.tensors {
-            let at = |slot: Slot<Act>| slot.slice(tensor.live());
-            let moment = |slot: Slot<Stat>| slot.slice(tensor.live());
+            let live = tensor.live();
+            let at = |slot: Slot<Stat>| slot.slice(live.clone());
             let weight_decay = if tensor.decays() { adamw.weight_decay } else { 0.0 };
             self.ops.adamw(
-                at(self.net.params),
-                moment(self.m),
-                moment(self.v),
-                at(self.grads),
+                self.net.params.slice(live.clone()),
+                self.master.map(at),
+                at(self.m),
+                at(self.v),
+                self.grads.slice(live.clone()),
                 self.norm,
                 AdamW { weight_decay, ..adamw },
             )?;

@@ -10,6 +10,7 @@
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+pub mod args;
 pub mod conformance;
 mod constants;
 mod error;
@@ -19,10 +20,10 @@ pub mod philox;
 pub mod reference;
 mod slot;
 
-pub use constants::{AdamW, Dropout};
+pub use constants::{AdamW, Dropout, Rounding, stochastic_bits};
 pub use error::{Error, Result};
 pub use ops::Ops;
-pub use slot::{Act, Kind, Slot, Stat, Tok};
+pub use slot::{Act, Grad, Kind, Slot, Stat, Tag, Tok};
 
 /// Target index of a position that takes no part in the loss.
 pub const IGNORE: u32 = u32::MAX;

@@ -3,7 +3,7 @@
 use super::check::Verdict;
 use super::data::Precision;
 use super::{Case, Cases, What};
-use crate::{Act, Error, Kind, Ops, Result, Slot, Stat, Tok};
+use crate::{Act, Error, Grad, Kind, Ops, Result, Slot, Stat, Tag, Tok};
 
 /// What a case of a memory op checks.
 #[derive(Clone, Copy)]
@@ -24,6 +24,7 @@ pub(super) enum Check {
     UseAfterFree,
     BeyondTheEnd,
     WrongKind,
+    Master,
 }
 
 pub(super) fn cases(c: &mut Cases) {
@@ -56,8 +57,10 @@ impl Check {
             Check::Rounding => rounding(ops),
             Check::UseAfterFree => use_after_free(ops),
             Check::WrongKind => wrong_kind(ops),
+            Check::Master => super::rounding::master(ops),
             _ => {
                 self.of_kind::<_, Act>(ops)?;
+                self.of_kind::<_, Grad>(ops)?;
                 self.of_kind::<_, Stat>(ops)?;
                 self.of_kind::<_, Tok>(ops)
             }
@@ -78,13 +81,15 @@ impl Check {
             Check::Free => free::<O, K>(ops),
             Check::FreeRefused => free_refused::<O, K>(ops),
             Check::BeyondTheEnd => beyond_the_end::<O, K>(ops),
-            Check::Describes | Check::Rounding | Check::UseAfterFree | Check::WrongKind => Ok(()),
+            Check::Describes | Check::Rounding | Check::UseAfterFree | Check::WrongKind | Check::Master => {
+                Ok(())
+            }
         }
     }
 }
 
 /// An error becomes its words.
-fn ok<T>(result: Result<T>) -> std::result::Result<T, String> {
+pub(super) fn ok<T>(result: Result<T>) -> std::result::Result<T, String> {
     result.map_err(|e| e.to_string())
 }
 
@@ -126,9 +131,9 @@ fn describes(ops: &mut impl Ops) -> Verdict {
     if ops.device().trim().is_empty() {
         return Err("the device has no name".into());
     }
-    match ops.act_bytes() {
-        2 | 4 | 8 => ok(ops.synchronize()),
-        other => Err(format!("an element of Act takes {other} bytes")),
+    match (ops.act_bytes(), ops.grad_bytes()) {
+        (2 | 4 | 8, 2 | 4 | 8) => ok(ops.synchronize()),
+        other => Err(format!("elements of Act and of Grad take {other:?} bytes")),
     }
 }
 
@@ -172,10 +177,15 @@ fn upload<O: Ops, K: Kind>(ops: &mut O) -> Verdict {
 fn rounding(ops: &mut impl Ops) -> Verdict {
     // Ties of bf16 to an even last bit, numbers beside them, and the least and the largest.
     let numbers = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1.003_91, -1.003_9, 1e-38, 3e38, -0.0, 0.1];
-    let precision = Precision::of(ops);
+    let precision = Precision::of(ops, Tag::Act);
     let act: Slot<Act> = ok(ops.alloc(numbers.len()))?;
     ok(ops.upload(act, &numbers))?;
     holds(ops, act, &numbers.map(|x| precision.round(x)))?;
+    let precision = Precision::of(ops, Tag::Grad);
+    let grad: Slot<Grad> = ok(ops.alloc(numbers.len()))?;
+    ok(ops.upload(grad, &numbers))?;
+    holds(ops, grad, &numbers.map(|x| precision.round(x)))?;
+    ok(ops.free(grad))?;
     let stat: Slot<Stat> = ok(ops.alloc(numbers.len()))?;
     ok(ops.upload(stat, &numbers))?;
     holds(ops, stat, &numbers)?;
@@ -299,6 +309,8 @@ fn beyond_the_end<O: Ops, K: Kind>(ops: &mut O) -> Verdict {
 fn wrong_kind(ops: &mut impl Ops) -> Verdict {
     let (floats, tokens) = (filled::<_, Act>(ops)?, filled::<_, Tok>(ops)?);
     let as_tokens: Slot<Tok> = Slot::whole(floats.allocation, 5);
+    let as_stats: Slot<Stat> = Slot::whole(floats.allocation, 5);
+    refused("download", "activations as statistics", ops.download(&mut zeros::<Stat>(5), as_stats))?;
     let as_floats: Slot<Act> = Slot::whole(tokens.allocation, 5);
     refused("upload", "activations as tokens", ops.upload(as_tokens, &sample::<Tok>()))?;
     refused("upload", "tokens as activations", ops.upload(as_floats, &sample::<Act>()))?;

@@ -36,8 +36,7 @@ impl<K: Kernels> Host<K> {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when the lengths differ, or the slot holds tokens.
     pub fn write<S: Kind>(&mut self, slot: Slot<S>, data: &[K::F]) -> Result {
-        let ([dst], [], []) =
-            self.memory.views("write", [memory::arg("write", "slot", slot, data.len())?], [], [])?;
+        let ([dst], [], []) = self.memory.views(memory::one_written("write", "slot", slot, data.len())?)?;
         dst.copy_from_slice(data);
         Ok(())
     }
@@ -47,8 +46,7 @@ impl<K: Kernels> Host<K> {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when there is no such slot, or it holds tokens.
     pub fn read<S: Kind>(&mut self, slot: Slot<S>) -> Result<&[K::F]> {
-        let ([], [src], []) =
-            self.memory.views("read", [], [memory::arg("read", "slot", slot, slot.len)?], [])?;
+        let ([], [src], []) = self.memory.views(memory::one_read("read", "slot", slot, slot.len)?)?;
         Ok(src)
     }
 }

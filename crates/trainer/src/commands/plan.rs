@@ -69,7 +69,7 @@ fn plan(settings: &Settings, batch: usize) -> Result<Plan> {
         PrecisionName::F32 => 4,
         PrecisionName::Bf16 => 2,
     };
-    Ok(Plan::new(&settings.config, batch, settings.context, true, act_bytes)?)
+    Ok(Plan::new(&settings.config, batch, settings.context, true, act_bytes, size_of::<f32>())?)
 }
 
 /// Refuses a run that would not fit into memory, with the batch that would.

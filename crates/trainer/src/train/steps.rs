@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use wikigpt_dataset::{Batches, Dataset, Order, Tokens};
 use wikigpt_gpt::files::Checkpoints;
 use wikigpt_gpt::{Regularize, StepReport, Trainer};
-use wikigpt_ops::{AdamW, Ops, Update};
+use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
 use super::save::{self, Place};
 use super::validate::Validation;
@@ -163,6 +163,7 @@ impl<'a, O: Ops> Training<'a, O> {
             weight_decay: settings.weight_decay as f32,
             step: self.place.updates + 1,
             clip: (settings.grad_clip > 0.0).then_some(settings.grad_clip as f32),
+            rounding: Rounding::Nearest,
         })?;
         let seconds = begun.elapsed().as_secs_f64();
         let tokens = settings.step_tokens();

@@ -1,0 +1,47 @@
+//! The kernels' sources, embedded: an installed program needs no checkout.
+
+use crate::nvrtc::Header;
+
+/// One file under `kernels/`, which is compiled as a program of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Its path under `kernels/`.
+    pub name: &'static str,
+    /// What it holds.
+    pub text: &'static str,
+}
+
+macro_rules! sources {
+    ($($constant:ident = $path:literal;)*) => {
+        $(
+            #[doc = concat!("`kernels/", $path, "`.")]
+            pub const $constant: Source =
+                Source { name: $path, text: include_str!(concat!("../../../kernels/", $path)) };
+        )*
+        /// Every program.
+        pub const ALL: &[Source] = &[$($constant),*];
+    };
+}
+
+sources! {
+    GELU = "gelu.cu";
+    RESIDUAL = "residual.cu";
+}
+
+macro_rules! headers {
+    ($($path:literal),* $(,)?) => {
+        /// What programs include.
+        pub const HEADERS: &[Header] =
+            &[$(Header { name: $path, text: include_str!(concat!("../../../kernels/", $path)) }),*];
+    };
+}
+
+headers!(
+    "lib/columns.cuh",
+    "lib/elementwise.cuh",
+    "lib/gelu.cuh",
+    "lib/math.cuh",
+    "lib/philox.cuh",
+    "lib/reduce.cuh",
+    "lib/types.cuh"
+);

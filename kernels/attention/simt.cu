@@ -27,6 +27,7 @@
 #include "lib/math.cuh"
 #include "lib/matrix.cuh"
 #include "lib/philox.cuh"
+#include "lib/ptx.cuh"
 #include "lib/reduce.cuh"
 
 static_assert(HS >= 1 && HS <= 256, "a head of up to 256");
@@ -73,7 +74,7 @@ struct Block {
     static __device__ __forceinline__ void fetch(float* tile, const M& matrix, int first) {
         for (int i = threadIdx.x; i < ROWS * FOURS; i += THREADS) {
             const int row = i / FOURS, four = i % FOURS;
-            store<4>(tile + place(row, four), matrix.get(first + row, four * 4));
+            store_shared(tile + place(row, four), matrix.get(first + row, four * 4));
         }
     }
 
@@ -96,9 +97,9 @@ struct Block {
         for (int four = 0; four < FOURS; four++) {
             Vec<4> x[MINE], y[COLUMNS];
 #pragma unroll
-            for (int i = 0; i < MINE; i++) x[i] = load<4>(a + place(row(i), four));
+            for (int i = 0; i < MINE; i++) x[i] = load_shared(a + place(row(i), four));
 #pragma unroll
-            for (int j = 0; j < COLUMNS; j++) y[j] = load<4>(b + place(column(j), four));
+            for (int j = 0; j < COLUMNS; j++) y[j] = load_shared(b + place(column(j), four));
 #pragma unroll
             for (int i = 0; i < MINE; i++)
 #pragma unroll
@@ -130,14 +131,14 @@ struct Block {
         for (int k = 0; k < ROWS; k += 4) {
             Vec<4> x[MINE];
 #pragma unroll
-            for (int i = 0; i < MINE; i++) x[i] = load<4>(shared + place_in_square(row(i), k));
+            for (int i = 0; i < MINE; i++) x[i] = load_shared(shared + place_in_square(row(i), k));
 #pragma unroll
             for (int c = 0; c < CHUNKS; c++) {
                 const int four = lane() + c * LANES;
                 if (FOURS % LANES != 0 && four >= FOURS) break;
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    const Vec<4> y = load<4>(b + place(k + e, four));
+                    const Vec<4> y = load_shared(b + place(k + e, four));
 #pragma unroll
                     for (int i = 0; i < MINE; i++)
 #pragma unroll
@@ -447,7 +448,7 @@ extern "C" __global__ void __launch_bounds__(STEP)
     k.append(i, 1, STEP);
     v.append(i, 1, STEP);
     const auto q = head.part(qkv, Tn, 0);
-    if (threadIdx.x < FOURS) store<4>(query + threadIdx.x * 4, q.get(i, threadIdx.x * 4));
+    if (threadIdx.x < FOURS) store_shared(query + threadIdx.x * 4, q.get(i, threadIdx.x * 4));
 
     // Which four of the output this thread sums, and which of the keys: every SHARES-th.
     const int four = threadIdx.x % FOURS, share = threadIdx.x / FOURS, lane = threadIdx.x % LANES;
@@ -461,7 +462,7 @@ extern "C" __global__ void __launch_bounds__(STEP)
             float dot = 0.0f;
             if (j < count) {
                 for (int f = lane; f < FOURS; f += LANES) {
-                    const Vec<4> a = load<4>(query + f * 4), b = k.get(t0 + j, f * 4);
+                    const Vec<4> a = load_shared(query + f * 4), b = k.get(t0 + j, f * 4);
                     dot += a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3];
                 }
             }
@@ -485,12 +486,12 @@ extern "C" __global__ void __launch_bounds__(STEP)
             }
         }
     }
-    if (share < SHARES) store<4>(parts + threadIdx.x * 4, x);
+    if (share < SHARES) store_shared(parts + threadIdx.x * 4, x);
     __syncthreads();
     if (threadIdx.x < FOURS) {
         x = zeros();
         for (int s = 0; s < SHARES; s++) {
-            const Vec<4> part = load<4>(parts + (s * FOURS + four) * 4);
+            const Vec<4> part = load_shared(parts + (s * FOURS + four) * 4);
 #pragma unroll
             for (int e = 0; e < 4; e++) x[e] += part[e];
         }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "lib/matrix.cuh"
+#include "lib/ptx.cuh"
 #include "lib/types.cuh"
 
 // Rows and columns of a block's tile. The host takes smaller ones where the large ones would leave multiprocessors idle.
@@ -79,7 +80,7 @@ struct Staged {
 #pragma unroll
                 for (int j = 0; j < 4; j++) tile[place<ROWS>(k + j, row)] = fours[i][j];
             } else {
-                store<4>(tile + place<ROWS>(k, row), fours[i]);
+                store_shared(tile + place<ROWS>(k, row), fours[i]);
             }
         }
     }
@@ -111,8 +112,8 @@ struct Tile {
             Vec<4> a[2], b[2];
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                a[h] = load<4>(a_tile + place<BLOCK_M>(k, row(4 * h)));
-                b[h] = load<4>(b_tile + place<BLOCK_N>(k, column(4 * h)));
+                a[h] = load_shared(a_tile + place<BLOCK_M>(k, row(4 * h)));
+                b[h] = load_shared(b_tile + place<BLOCK_N>(k, column(4 * h)));
             }
 #pragma unroll
             for (int i = 0; i < 8; i++)

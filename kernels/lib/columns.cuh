@@ -11,16 +11,16 @@ template <int W>
 constexpr int COLUMNS_SCRATCH = W == 1 ? WARP : W * WARP + WARP;
 
 // The warps of a block hold sums of different rows over the same WARP·W columns: lane l those of columns l·W to l·W + W - 1.
-// Adds the warps' sums, warp 0 first, and writes columns `begin` to `end` - 1 of the tile that starts at `begin`: out[begin]
-// and on, WARP·W columns at most. All threads call it; scratch holds WARPS·COLUMNS_SCRATCH<W> floats, which may be used
-// again as soon as it returns.
-template <int W, int WARPS>
-__device__ __forceinline__ void block_columns(float* out, const Vec<W>& sum, int begin, int end, float* scratch) {
+// Adds the warps' sums, warp 0 first, and calls write(c, total) for each column c of `begin` to `end` - 1, but at most WARP·W,
+// in one thread. All threads call it; scratch holds WARPS·COLUMNS_SCRATCH<W> floats, which may be used again as soon as it
+// returns.
+template <int W, int WARPS, typename F>
+__device__ __forceinline__ void block_columns(const Vec<W>& sum, int begin, int end, float* scratch, F write) {
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
     // Element i of lane l lies at i·STRIDE + l: the lanes of a store are neighbours. Below, lane l reads element l mod W
     // of lane l/W; a stride of 32 words would put all elements of a lane into one bank, 32/W words more spread them.
     constexpr int STRIDE = W == 1 ? WARP : WARP + WARP / W;
-    static_assert(W * STRIDE == COLUMNS_SCRATCH<W> || W == 1, "scratch holds the padded tile");
+    static_assert(W * STRIDE == COLUMNS_SCRATCH<W>, "scratch holds the padded tile");
 #pragma unroll
     for (int i = 0; i < W; i++) scratch[warp * COLUMNS_SCRATCH<W> + i * STRIDE + lane] = sum[i];
     __syncthreads();
@@ -28,9 +28,15 @@ __device__ __forceinline__ void block_columns(float* out, const Vec<W>& sum, int
         float total = 0.0f;
 #pragma unroll
         for (int w = 0; w < WARPS; w++) total += scratch[w * COLUMNS_SCRATCH<W> + c % W * STRIDE + c / W];
-        out[begin + c] = total;
+        write(begin + c, total);
     }
     __syncthreads();
+}
+
+// The same into out[begin] and on.
+template <int W, int WARPS>
+__device__ __forceinline__ void block_columns(float* out, const Vec<W>& sum, int begin, int end, float* scratch) {
+    block_columns<W, WARPS>(sum, begin, end, scratch, [=](int c, float total) { out[c] = total; });
 }
 
 // Warps of a block that adds rows of partial sums.

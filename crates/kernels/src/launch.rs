@@ -109,6 +109,26 @@ pub fn elementwise(gpu: &Gpu, len: usize) -> Geometry {
     Geometry::line(vectors.div_ceil(THREADS as usize).clamp(1, 1 << 20) as u32, THREADS)
 }
 
+/// A dimension that a kernel takes as `int`.
+pub fn int(op: &'static str, name: &str, n: usize) -> Result<Value> {
+    let message = || format!("{name} may be up to {} on a GPU, got {n}", i32::MAX);
+    i32::try_from(n).map(Value::I32).map_err(|_| Error::Argument { op, message: message() })
+}
+
+/// A grid that reaches over `x` and `y` in tiles, `z` times.
+pub fn tiles(op: &'static str, x: (usize, usize), y: (usize, usize), z: usize) -> Result<[u32; 3]> {
+    // The most that the driver takes in each direction.
+    let most = [i32::MAX as usize, 65_535, 65_535];
+    let grid = [x.0.div_ceil(x.1), y.0.div_ceil(y.1), z];
+    if grid.iter().zip(most).any(|(blocks, most)| *blocks > most) {
+        let message = format!(
+            "it would take a grid of {grid:?} blocks, and {most:?} is the largest: use a smaller batch"
+        );
+        return Err(Error::Argument { op, message });
+    }
+    Ok(grid.map(|blocks| blocks as u32))
+}
+
 /// How a kernel is launched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Geometry {

@@ -24,8 +24,11 @@ macro_rules! sources {
 }
 
 sources! {
+    ATTENTION = "attention/simt.cu";
     GELU = "gelu.cu";
+    MATMUL = "matmul/simt.cu";
     RESIDUAL = "residual.cu";
+    UNFUSED = "attention/unfused.cu";
 }
 
 macro_rules! headers {
@@ -41,7 +44,10 @@ headers!(
     "lib/elementwise.cuh",
     "lib/gelu.cuh",
     "lib/math.cuh",
+    "lib/matrix.cuh",
     "lib/philox.cuh",
+    "lib/ptx.cuh",
     "lib/reduce.cuh",
+    "lib/tile.cuh",
     "lib/types.cuh"
 );

@@ -48,7 +48,7 @@ use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaContext, CudaStream};
 use wikigpt_ops::{Act, Ops};
 
-pub use compiler::{Arch, Compiler, Define, default_cache};
+pub use compiler::{Arch, Compiler, Define, Program, Resources, default_cache};
 pub(crate) use driver::words;
 pub use driver::{Device, devices, driver_version, free_memory};
 pub use error::Error;

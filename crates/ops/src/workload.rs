@@ -317,6 +317,11 @@ impl<O: Ops> Tensors<O> {
         })
     }
 
+    /// The backend.
+    pub fn backend(&mut self) -> &mut O {
+        &mut self.ops
+    }
+
     /// Runs an op.
     ///
     /// # Errors

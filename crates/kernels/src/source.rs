@@ -24,10 +24,18 @@ macro_rules! sources {
 }
 
 sources! {
+    ADAMW = "adamw.cu";
     ATTENTION = "attention/simt.cu";
+    BIAS = "bias.cu";
+    CROSS_ENTROPY = "cross_entropy.cu";
+    DROPOUT = "dropout.cu";
+    EMBEDDING = "embedding.cu";
     GELU = "gelu.cu";
+    LAYERNORM = "layernorm.cu";
     MATMUL = "matmul/simt.cu";
+    REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
+    SOFTMAX = "softmax.cu";
     UNFUSED = "attention/unfused.cu";
 }
 
@@ -49,5 +57,6 @@ headers!(
     "lib/ptx.cuh",
     "lib/reduce.cuh",
     "lib/tile.cuh",
+    "lib/rows.cuh",
     "lib/types.cuh"
 );

@@ -1,10 +1,17 @@
-//! Launchers.
+//! Launchers of `kernels/cross_entropy.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+use wikigpt_ops::Result;
 
+use crate::launch::{Geometry, int};
+use crate::source::CROSS_ENTROPY;
 use crate::{Gpu, Tensor};
 
-/// See `Ops::cross_entropy_forward`.
+/// Threads of a block, which has a row, and shared memory that it uses besides.
+const THREADS: u32 = 512;
+const SCRATCH: usize = 128;
+
+/// The losses.
 pub fn cross_entropy_forward(
     gpu: &mut Gpu,
     losses: Tensor,
@@ -14,15 +21,14 @@ pub fn cross_entropy_forward(
     V: usize,
     Vp: usize,
 ) -> Result {
-    let _ = (losses, logits, targets, N, V, Vp);
-    Err(Error::Device {
-        op: "cross_entropy_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "cross_entropy_forward";
+    let (n, v, vp) = (int(OP, "N", N)?, int(OP, "V", V)?, int(OP, "Vp", Vp)?);
+    let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
+    let values = [losses.into(), logits.into(), targets.into(), v.into(), vp.into()];
+    gpu.launch(OP, OP, &kernel, Geometry::line(n as u32, THREADS), &values)
 }
 
-/// See `Ops::cross_entropy_forward_backward`.
+/// The losses, and the gradient in place of the logits.
 pub fn cross_entropy_forward_backward(
     gpu: &mut Gpu,
     losses: Tensor,
@@ -33,10 +39,14 @@ pub fn cross_entropy_forward_backward(
     Vp: usize,
     scale: f32,
 ) -> Result {
-    let _ = (losses, logits, targets, N, V, Vp, scale);
-    Err(Error::Device {
-        op: "cross_entropy_forward_backward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "cross_entropy_forward_backward";
+    let (n, v, vp) = (int(OP, "N", N)?, int(OP, "V", V)?, int(OP, "Vp", Vp)?);
+    let bytes = (V * gpu.precision().bytes()).next_multiple_of(16);
+    let most = gpu.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN) as usize;
+    let staged = bytes + SCRATCH <= most;
+    let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
+    let geometry = Geometry::line(n as u32, THREADS).shared(if staged { bytes } else { 0 } as u32);
+    let values =
+        [losses.into(), logits.into(), targets.into(), v.into(), vp.into(), scale.into(), staged.into()];
+    gpu.launch(OP, OP, &kernel, geometry, &values)
 }

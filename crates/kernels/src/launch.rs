@@ -109,6 +109,25 @@ pub fn elementwise(gpu: &Gpu, len: usize) -> Geometry {
     Geometry::line(vectors.div_ceil(THREADS as usize).clamp(1, 1 << 20) as u32, THREADS)
 }
 
+/// A dimension that a kernel takes as `int`.
+///
+/// # Errors
+/// [`Error::Argument`] if it is larger than one holds.
+pub fn int(op: &'static str, name: &str, dimension: usize) -> Result<i32> {
+    i32::try_from(dimension).map_err(|_| Error::Argument {
+        op,
+        message: format!("{name} can be at most {} on a GPU, got {dimension}", i32::MAX),
+    })
+}
+
+/// How many elements of `Act` a thread moves at once, for matrices of so many columns: as many as 16 bytes hold if every row of
+/// every one of them begins at a multiple of 16 bytes, else one.
+pub fn width(gpu: &Gpu, columns: usize, matrices: &[Tensor]) -> usize {
+    let width = 16 / gpu.precision().bytes();
+    let aligned = columns.is_multiple_of(width) && matrices.iter().all(|matrix| matrix.aligned());
+    if aligned { width } else { 1 }
+}
+
 /// How a kernel is launched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Geometry {
@@ -124,6 +143,11 @@ impl Geometry {
     /// Blocks and threads in one dimension.
     pub fn line(blocks: u32, threads: u32) -> Geometry {
         Geometry { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0 }
+    }
+
+    /// Blocks in two dimensions.
+    pub fn plane(x: usize, y: usize, threads: u32) -> Geometry {
+        Geometry { grid: [x as u32, y as u32, 1], block: [threads, 1, 1], shared: 0 }
     }
 
     /// With dynamic shared memory.

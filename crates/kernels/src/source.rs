@@ -24,8 +24,16 @@ macro_rules! sources {
 }
 
 sources! {
+    ADAMW = "adamw.cu";
+    BIAS = "bias.cu";
+    CROSS_ENTROPY = "cross_entropy.cu";
+    DROPOUT = "dropout.cu";
+    EMBEDDING = "embedding.cu";
     GELU = "gelu.cu";
+    LAYERNORM = "layernorm.cu";
+    REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
+    SOFTMAX = "softmax.cu";
 }
 
 macro_rules! headers {
@@ -43,5 +51,6 @@ headers!(
     "lib/math.cuh",
     "lib/philox.cuh",
     "lib/reduce.cuh",
+    "lib/rows.cuh",
     "lib/types.cuh"
 );

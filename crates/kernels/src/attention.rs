@@ -1,10 +1,63 @@
-//! Launchers.
+//! Launchers of `kernels/attention/simt.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use wikigpt_ops::{Dropout, Error, Result};
 
-use crate::{Gpu, Tensor};
+use crate::launch::{Geometry, Value, int, tiles};
+use crate::source::ATTENTION;
+use crate::{Define, Gpu, Tensor};
 
-/// See `Ops::attention_forward`.
+/// The largest head that the kernels hold in shared memory.
+const LARGEST_HEAD: usize = 256;
+
+/// A block of queries or keys.
+#[derive(Clone, Copy)]
+struct Block {
+    rows: usize,
+    threads: u32,
+}
+
+impl Block {
+    /// The kernels' `Forward`.
+    fn forward(HS: usize) -> Block {
+        match HS {
+            ..=64 => Block { rows: 64, threads: 256 },
+            65..=128 => Block { rows: 32, threads: 128 },
+            _ => Block { rows: 16, threads: 128 },
+        }
+    }
+
+    /// The kernels' `Backward`.
+    fn backward(HS: usize) -> Block {
+        let rows = match HS {
+            ..=64 => 32,
+            65..=128 => 16,
+            _ => 8,
+        };
+        Block { rows, threads: 64 }
+    }
+
+    /// Blocks for `T` rows of every head.
+    fn geometry(self, op: &'static str, heads: usize, T: usize) -> Result<Geometry> {
+        let grid = tiles(op, (heads, 1), (T, self.rows), 1)?;
+        Ok(Geometry { grid, block: [self.threads, 1, 1], shared: 0 })
+    }
+}
+
+/// What the program is specialised on.
+fn defines(op: &'static str, HS: usize) -> Result<[Define; 1]> {
+    if HS > LARGEST_HEAD {
+        let message = format!("HS may be up to {LARGEST_HEAD} on a GPU, got {HS}: use more heads");
+        return Err(Error::Argument { op, message });
+    }
+    Ok([("HS", HS.to_string())])
+}
+
+/// Dropout as the kernels take it.
+fn mask(dropout: Dropout) -> [Value; 4] {
+    [dropout.seed.into(), dropout.site.into(), dropout.threshold().into(), (dropout.scale() as f32).into()]
+}
+
+/// out\[t\] = Σ_{t2 ≤ t} mask·p\[t,t2\]·v\[t2\], p the softmax of q\[t\]·k\[t2\]/√HS.
 pub fn attention_forward(
     gpu: &mut Gpu,
     out: Tensor,
@@ -16,15 +69,15 @@ pub fn attention_forward(
     HS: usize,
     dropout: Dropout,
 ) -> Result {
-    let _ = (out, lse, qkv, B, T, NH, HS, dropout);
-    Err(Error::Device {
-        op: "attention_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "attention_forward";
+    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS)?, OP)?;
+    let geometry = Block::forward(HS).geometry(OP, B * NH, T)?;
+    let mut values = vec![out.into(), lse.into(), qkv.into(), int(OP, "T", T)?, int(OP, "NH", NH)?];
+    values.extend(mask(dropout));
+    gpu.launch(OP, OP, &kernel, geometry, &values)
 }
 
-/// See `Ops::attention_backward`.
+/// The gradient of the forward's `qkv`: first that of q, which leaves dout·out of every query in scratch, then those of k and v.
 pub fn attention_backward(
     gpu: &mut Gpu,
     dqkv: Tensor,
@@ -38,15 +91,28 @@ pub fn attention_backward(
     HS: usize,
     dropout: Dropout,
 ) -> Result {
-    let _ = (dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout);
-    Err(Error::Device {
-        op: "attention_backward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "attention_backward";
+    const Q: &str = "attention_backward_q";
+    const KV: &str = "attention_backward_kv";
+    let defines = defines(OP, HS)?;
+    let geometry = Block::backward(HS).geometry(OP, B * NH, T)?;
+    let mut rest = vec![lse.into(), qkv.into(), int(OP, "T", T)?, int(OP, "NH", NH)?];
+    rest.extend(mask(dropout));
+    let delta = Value::Ptr(gpu.scratch(B * NH * T * size_of::<f32>())?);
+
+    let kernel = gpu.kernel(OP, ATTENTION, &defines, Q)?;
+    let tensors = [dqkv.into(), delta, dout.into(), out.into()];
+    gpu.launch(OP, Q, &kernel, geometry, &[&tensors[..], &rest].concat())?;
+
+    let kernel = gpu.kernel(OP, ATTENTION, &defines, KV)?;
+    let tensors = [dqkv.into(), delta, dout.into()];
+    gpu.launch(OP, KV, &kernel, geometry, &[&tensors[..], &rest].concat())
 }
 
-/// See `Ops::attention_cached_forward`.
+/// New positions from which on a block shares the keys between queries, instead of a query between threads.
+const MANY: usize = 16;
+
+/// Attention of `Tn` new positions over a cache, which gains them.
 pub fn attention_cached_forward(
     gpu: &mut Gpu,
     out: Tensor,
@@ -60,10 +126,17 @@ pub fn attention_cached_forward(
     NH: usize,
     HS: usize,
 ) -> Result {
-    let _ = (out, kcache, vcache, qkv, B, Tn, pos, Tmax, NH, HS);
-    Err(Error::Device {
-        op: "attention_cached_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "attention_cached_forward";
+    const ONE: &str = "attention_cached_forward_one";
+    let (name, geometry) = if Tn < MANY {
+        (ONE, Geometry { grid: tiles(OP, (B * NH, 1), (Tn, 1), 1)?, block: [256, 1, 1], shared: 0 })
+    } else {
+        (OP, Block::forward(HS).geometry(OP, B * NH, Tn)?)
+    };
+    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS)?, name)?;
+    let mut values = vec![out.into(), kcache.into(), vcache.into(), qkv.into()];
+    for (name, n) in [("Tn", Tn), ("pos", pos), ("Tmax", Tmax), ("NH", NH)] {
+        values.push(int(OP, name, n)?);
+    }
+    gpu.launch(OP, name, &kernel, geometry, &values)
 }

@@ -1,10 +1,67 @@
-//! Launchers.
+//! Launchers of `kernels/matmul/simt.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use wikigpt_ops::{Result, Update};
 
-use crate::{Gpu, Tensor};
+use crate::launch::{Geometry, Value, int, tiles};
+use crate::source::MATMUL;
+use crate::{Define, Gpu, Tensor};
 
-/// See `Ops::matmul_forward`.
+/// Rows and columns of a block's tile of the product: `BLOCK_M` and `BLOCK_N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tile {
+    /// 64 × 64.
+    Small,
+    /// 128 × 128, which reads operands half as often.
+    Large,
+}
+
+impl Tile {
+    /// The larger one, if every multiprocessor has a block to do then.
+    fn of(gpu: &Gpu, rows: usize, columns: usize) -> Tile {
+        let blocks = rows.div_ceil(Tile::Large.size()) * columns.div_ceil(Tile::Large.size());
+        if blocks >= gpu.multiprocessors() as usize { Tile::Large } else { Tile::Small }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Tile::Small => 64,
+            Tile::Large => 128,
+        }
+    }
+
+    fn defines(self) -> [Define; 2] {
+        ["BLOCK_M", "BLOCK_N"].map(|name| (name, self.size().to_string()))
+    }
+
+    /// Blocks for a product, in slices of its sum. A thread has 64 elements.
+    fn geometry(self, op: &'static str, rows: usize, columns: usize, slices: usize) -> Result<Geometry> {
+        let size = self.size();
+        let grid = tiles(op, (columns, size), (rows, size), slices)?;
+        Ok(Geometry { grid, block: [(size * size / 64) as u32, 1, 1], shared: 0 })
+    }
+}
+
+/// N, C, OC as the kernels take them.
+fn dims(op: &'static str, N: usize, C: usize, OC: usize) -> Result<[Value; 3]> {
+    Ok([int(op, "N", N)?, int(op, "C", C)?, int(op, "OC", OC)?])
+}
+
+/// Launches the kernel of the op's name on its tensors, dimensions and what follows them, for a product of `rows` by `columns`.
+fn product(
+    gpu: &mut Gpu,
+    op: &'static str,
+    tensors: &[Value],
+    [N, C, OC]: [usize; 3],
+    rest: &[Value],
+    (rows, columns): (usize, usize),
+) -> Result {
+    let values = [tensors, &dims(op, N, C, OC)?, rest].concat();
+    let tile = Tile::of(gpu, rows, columns);
+    let kernel = gpu.kernel(op, MATMUL, &tile.defines(), op)?;
+    gpu.launch(op, op, &kernel, tile.geometry(op, rows, columns, 1)?, &values)
+}
+
+/// out = inp·weightᵀ + bias.
 pub fn matmul_forward(
     gpu: &mut Gpu,
     out: Tensor,
@@ -15,15 +72,11 @@ pub fn matmul_forward(
     C: usize,
     OC: usize,
 ) -> Result {
-    let _ = (out, inp, weight, bias, N, C, OC);
-    Err(Error::Device {
-        op: "matmul_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    let tensors = [out.into(), inp.into(), weight.into(), bias.into()];
+    product(gpu, "matmul_forward", &tensors, [N, C, OC], &[], (N, OC))
 }
 
-/// See `Ops::matmul_gelu_forward`.
+/// pre = inp·weightᵀ + bias; out = gelu(pre).
 pub fn matmul_gelu_forward(
     gpu: &mut Gpu,
     out: Tensor,
@@ -35,15 +88,11 @@ pub fn matmul_gelu_forward(
     C: usize,
     OC: usize,
 ) -> Result {
-    let _ = (out, pre, inp, weight, bias, N, C, OC);
-    Err(Error::Device {
-        op: "matmul_gelu_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    let tensors = [out.into(), pre.into(), inp.into(), weight.into(), bias.into()];
+    product(gpu, "matmul_gelu_forward", &tensors, [N, C, OC], &[], (N, OC))
 }
 
-/// See `Ops::matmul_residual_forward`.
+/// out = residual + inp·weightᵀ + bias.
 pub fn matmul_residual_forward(
     gpu: &mut Gpu,
     out: Tensor,
@@ -55,15 +104,11 @@ pub fn matmul_residual_forward(
     C: usize,
     OC: usize,
 ) -> Result {
-    let _ = (out, residual, inp, weight, bias, N, C, OC);
-    Err(Error::Device {
-        op: "matmul_residual_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    let tensors = [out.into(), residual.into(), inp.into(), weight.into(), bias.into()];
+    product(gpu, "matmul_residual_forward", &tensors, [N, C, OC], &[], (N, OC))
 }
 
-/// See `Ops::matmul_backward_input`.
+/// dinp (set or added) dout·weight.
 pub fn matmul_backward_input(
     gpu: &mut Gpu,
     dinp: Tensor,
@@ -74,15 +119,11 @@ pub fn matmul_backward_input(
     OC: usize,
     update: Update,
 ) -> Result {
-    let _ = (dinp, dout, weight, N, C, OC, update);
-    Err(Error::Device {
-        op: "matmul_backward_input",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    let tensors = [dinp.into(), dout.into(), weight.into()];
+    product(gpu, "matmul_backward_input", &tensors, [N, C, OC], &[update.into()], (N, C))
 }
 
-/// See `Ops::matmul_gelu_backward_input`.
+/// dpre = (dout·weight)∘gelu′(pre).
 pub fn matmul_gelu_backward_input(
     gpu: &mut Gpu,
     dpre: Tensor,
@@ -93,15 +134,23 @@ pub fn matmul_gelu_backward_input(
     C: usize,
     OC: usize,
 ) -> Result {
-    let _ = (dpre, dout, weight, pre, N, C, OC);
-    Err(Error::Device {
-        op: "matmul_gelu_backward_input",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    let tensors = [dpre.into(), dout.into(), weight.into(), pre.into()];
+    product(gpu, "matmul_gelu_backward_input", &tensors, [N, C, OC], &[], (N, C))
 }
 
-/// See `Ops::matmul_backward_weight`.
+/// Steps of a sum that a slice has at least: fewer would not outweigh writing the slice and reading it again.
+const SLICE: usize = 256;
+
+/// How many slices a sum over `N` is made in, and how long they are: as many as give every multiprocessor two blocks, if they do
+/// not become too short. The same for the same device, so that a run repeats to the bit.
+fn slices(gpu: &Gpu, tiles: usize, N: usize) -> (usize, usize) {
+    let wanted = (2 * gpu.multiprocessors() as usize / tiles).min(N / SLICE).max(1);
+    // The kernel asks for a multiple of its steps.
+    let slice = N.div_ceil(wanted).next_multiple_of(64);
+    (N.div_ceil(slice), slice)
+}
+
+/// dweight (set or added) doutᵀ·inp; dbias (set or added) Σ_n dout.
 pub fn matmul_backward_weight(
     gpu: &mut Gpu,
     dweight: Tensor,
@@ -113,10 +162,34 @@ pub fn matmul_backward_weight(
     OC: usize,
     update: Update,
 ) -> Result {
-    let _ = (dweight, dbias, dout, inp, N, C, OC, update);
-    Err(Error::Device {
-        op: "matmul_backward_weight",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "matmul_backward_weight";
+    let tile = Tile::of(gpu, OC, C);
+    let (slices, slice) = slices(gpu, OC.div_ceil(tile.size()) * C.div_ceil(tile.size()), N);
+    if slices == 1 {
+        let tensors = [dweight.into(), dbias.into(), dout.into(), inp.into()];
+        return product(gpu, OP, &tensors, [N, C, OC], &[update.into()], (OC, C));
+    }
+
+    const SLICES: &str = "matmul_backward_weight_slices";
+    let partial = Value::Ptr(gpu.scratch(slices * (OC * C + OC) * size_of::<f32>())?);
+    let mut values = vec![partial, dout.into(), inp.into()];
+    values.extend(dims(OP, N, C, OC)?);
+    values.push(int(OP, "N", slice)?);
+    values.push(dbias.is_some().into());
+    let kernel = gpu.kernel(OP, MATMUL, &tile.defines(), SLICES)?;
+    gpu.launch(OP, SLICES, &kernel, tile.geometry(OP, OC, C, slices)?, &values)?;
+
+    const FINISH: &str = "matmul_backward_weight_finish";
+    let kernel = gpu.kernel(OP, MATMUL, &tile.defines(), FINISH)?;
+    let blocks = (OC * C + OC).div_ceil(256).min(8 * gpu.multiprocessors() as usize);
+    let values = [
+        dweight.into(),
+        dbias.into(),
+        partial,
+        int(OP, "slices", slices)?,
+        int(OP, "C", C)?,
+        int(OP, "OC", OC)?,
+        update.into(),
+    ];
+    gpu.launch(OP, FINISH, &kernel, Geometry::line(blocks as u32, 256), &values)
 }

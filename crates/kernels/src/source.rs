@@ -25,15 +25,18 @@ macro_rules! sources {
 
 sources! {
     ADAMW = "adamw.cu";
+    ATTENTION = "attention/simt.cu";
     BIAS = "bias.cu";
     CROSS_ENTROPY = "cross_entropy.cu";
     DROPOUT = "dropout.cu";
     EMBEDDING = "embedding.cu";
     GELU = "gelu.cu";
     LAYERNORM = "layernorm.cu";
+    MATMUL = "matmul/simt.cu";
     REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
     SOFTMAX = "softmax.cu";
+    UNFUSED = "attention/unfused.cu";
 }
 
 macro_rules! headers {
@@ -49,8 +52,11 @@ headers!(
     "lib/elementwise.cuh",
     "lib/gelu.cuh",
     "lib/math.cuh",
+    "lib/matrix.cuh",
     "lib/philox.cuh",
+    "lib/ptx.cuh",
     "lib/reduce.cuh",
     "lib/rows.cuh",
+    "lib/tile.cuh",
     "lib/types.cuh"
 );

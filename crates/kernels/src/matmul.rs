@@ -2,7 +2,7 @@
 
 use wikigpt_ops::{Result, Update};
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, dim, tiles};
 use crate::source::MATMUL;
 use crate::{Define, Gpu, Tensor};
 
@@ -43,7 +43,7 @@ impl Tile {
 
 /// N, C, OC as the kernels take them.
 fn dims(op: &'static str, N: usize, C: usize, OC: usize) -> Result<[Value; 3]> {
-    Ok([int(op, "N", N)?, int(op, "C", C)?, int(op, "OC", OC)?])
+    Ok([dim(op, "N", N)?, dim(op, "C", C)?, dim(op, "OC", OC)?])
 }
 
 /// Launches the kernel of the op's name on its tensors, dimensions and what follows them, for a product of `rows` by `columns`.
@@ -174,7 +174,7 @@ pub fn matmul_backward_weight(
     let partial = Value::Ptr(gpu.scratch(slices * (OC * C + OC) * size_of::<f32>())?);
     let mut values = vec![partial, dout.into(), inp.into()];
     values.extend(dims(OP, N, C, OC)?);
-    values.push(int(OP, "N", slice)?);
+    values.push(dim(OP, "N", slice)?);
     values.push(dbias.is_some().into());
     let kernel = gpu.kernel(OP, MATMUL, &tile.defines(), SLICES)?;
     gpu.launch(OP, SLICES, &kernel, tile.geometry(OP, OC, C, slices)?, &values)?;
@@ -186,9 +186,9 @@ pub fn matmul_backward_weight(
         dweight.into(),
         dbias.into(),
         partial,
-        int(OP, "slices", slices)?,
-        int(OP, "C", C)?,
-        int(OP, "OC", OC)?,
+        dim(OP, "slices", slices)?,
+        dim(OP, "C", C)?,
+        dim(OP, "OC", OC)?,
         update.into(),
     ];
     gpu.launch(OP, FINISH, &kernel, Geometry::line(blocks as u32, 256), &values)

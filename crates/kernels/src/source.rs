@@ -56,7 +56,7 @@ headers!(
     "lib/philox.cuh",
     "lib/ptx.cuh",
     "lib/reduce.cuh",
-    "lib/tile.cuh",
     "lib/rows.cuh",
+    "lib/tile.cuh",
     "lib/types.cuh"
 );

@@ -27,6 +27,7 @@ sources! {
     ATTENTION = "attention/simt.cu";
     GELU = "gelu.cu";
     MATMUL = "matmul/simt.cu";
+    MATMUL_AMPERE = "matmul/ampere.cu";
     RESIDUAL = "residual.cu";
     UNFUSED = "attention/unfused.cu";
 }
@@ -49,5 +50,7 @@ headers!(
     "lib/ptx.cuh",
     "lib/reduce.cuh",
     "lib/tile.cuh",
-    "lib/types.cuh"
+    "lib/tile_mma.cuh",
+    "lib/types.cuh",
+    "matmul/products.cuh"
 );

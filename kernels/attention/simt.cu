@@ -1,4 +1,5 @@
-// Causal attention without a (T,T) matrix, in plain arithmetic: forward, backward, and over a cache. Compiled for one -DHS.
+// Causal attention without a (T,T) matrix, in plain arithmetic: forward, backward, and over a cache. Compiled for one
+// -DHS, and for -DDROPOUT=1 or 0, with which the mask and its random numbers fall away.
 //
 //   s[t,t2] = q[t]·k[t2]/√HS      lse[t] = log Σ_{t2 ≤ t} exp s[t,t2]      p[t,t2] = exp(s[t,t2] − lse[t])
 //   out[t]  = Σ_{t2 ≤ t} m[t,t2]·p[t,t2]·v[t2]                              m: dropout's factor, 0 or 1/(1 − p)
@@ -31,6 +32,9 @@
 #include "lib/reduce.cuh"
 
 static_assert(HS >= 1 && HS <= 256, "a head of up to 256");
+#ifndef DROPOUT
+#define DROPOUT 1
+#endif
 
 // A row of a head in fours, the last one filled up with zeros.
 constexpr int FOURS = ceil_div(HS, 4);
@@ -258,7 +262,7 @@ __device__ __forceinline__ void attend(const Head& head, Act* out, float* lse, c
                 sum[i] += s.at[i][j];
             }
             // Dropout leaves the sum alone. It exists in training only, where pos is 0 and there are q.rows positions.
-            if (dropout.threshold != 0) {
+            if constexpr (DROPOUT) {
                 const size_t element = head.row(q.rows, t) * q.rows + t0;
 #pragma unroll
                 for (int j = 0; j < B::COLUMNS; j++) s.at[i][j] *= dropout.factor_at(element + B::column(j));
@@ -303,7 +307,7 @@ __device__ __forceinline__ void gradients(float& s, float& dp, const Kept& kept,
                                           const Dropout& dropout) {
     const float p = t2 <= t && t < T ? exp2_fast(s * scale - kept.lse) : 0.0f;
     float factor = 1.0f;
-    if (dropout.threshold != 0) factor = dropout.factor_at(row * T + t2);
+    if constexpr (DROPOUT) factor = dropout.factor_at(row * T + t2);
     s = p * factor;
     dp = p * (dp * factor - kept.delta);
 }

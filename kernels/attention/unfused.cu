@@ -45,8 +45,8 @@ struct Head {
     }
     // (T,T) of scores or the like, whole or up to the diagonal.
     template <bool CAUSAL, typename T_>
-    __device__ __forceinline__ Matrix<T_, CAUSAL> square(T_* scores) const {
-        return Matrix<T_, CAUSAL>(scores + static_cast<size_t>(blockIdx.z) * T * T, T, T, T);
+    __device__ __forceinline__ Matrix<T_, 4, CAUSAL> square(T_* scores) const {
+        return Matrix<T_, 4, CAUSAL>(scores + static_cast<size_t>(blockIdx.z) * T * T, T, T, T);
     }
     __device__ __forceinline__ float scale() const { return rsqrtf(static_cast<float>(HS)); }
 };

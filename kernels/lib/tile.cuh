@@ -40,9 +40,6 @@ constexpr int BLOCKS = THREADS >= 256 ? 512 / THREADS : 384 / THREADS;
 
 // ---- operands
 
-// Which of an operand's indices runs along memory: k, as in a[m·stride + k], or its row's, as in a[k·stride + m].
-enum class Along { K, ROW };
-
 // In shared memory an operand's tile is [k][row], whatever it was in memory, and from k = 4 on rows are swapped in sixteens.
 // Without that, two lanes that have read 2 × 4 of a row along k, and write them down a column, would meet in the same banks; as
 // it is, the 16 × 2 lanes of a warp write to all 32.
@@ -90,6 +87,9 @@ struct Staged {
 
 // A thread's 64 sums: rows and columns in two fours each, so that the 16-byte loads of neighbouring lanes are neighbours.
 struct Tile {
+    // Sums are handed out so many at a time, neighbours in their row.
+    static constexpr int W = 4;
+
     float sum[8][8];
     // The sum of a alone, where it is asked for, of row threadIdx.x.
     float of_a;

@@ -44,12 +44,12 @@ impl Block {
 }
 
 /// What the program is specialised on.
-fn defines(op: &'static str, HS: usize) -> Result<[Define; 1]> {
+fn defines(op: &'static str, HS: usize, dropout: Dropout) -> Result<[Define; 2]> {
     if HS > LARGEST_HEAD {
         let message = format!("HS may be up to {LARGEST_HEAD} on a GPU, got {HS}: use more heads");
         return Err(Error::Argument { op, message });
     }
-    Ok([("HS", HS.to_string())])
+    Ok([("HS", HS.to_string()), ("DROPOUT", u32::from(dropout.p != 0.0).to_string())])
 }
 
 /// Dropout as the kernels take it.
@@ -70,7 +70,7 @@ pub fn attention_forward(
     dropout: Dropout,
 ) -> Result {
     const OP: &str = "attention_forward";
-    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS)?, OP)?;
+    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, dropout)?, OP)?;
     let geometry = Block::forward(HS).geometry(OP, B * NH, T)?;
     let mut values = vec![out.into(), lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     values.extend(mask(dropout));
@@ -94,7 +94,7 @@ pub fn attention_backward(
     const OP: &str = "attention_backward";
     const Q: &str = "attention_backward_q";
     const KV: &str = "attention_backward_kv";
-    let defines = defines(OP, HS)?;
+    let defines = defines(OP, HS, dropout)?;
     let geometry = Block::backward(HS).geometry(OP, B * NH, T)?;
     let mut rest = vec![lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     rest.extend(mask(dropout));
@@ -133,7 +133,7 @@ pub fn attention_cached_forward(
     } else {
         (OP, Block::forward(HS).geometry(OP, B * NH, Tn)?)
     };
-    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS)?, name)?;
+    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, Dropout::NONE)?, name)?;
     let mut values = vec![out.into(), kcache.into(), vcache.into(), qkv.into()];
     for (name, n) in [("Tn", Tn), ("pos", pos), ("Tmax", Tmax), ("NH", NH)] {
         values.push(dim(OP, name, n)?);

@@ -1,10 +1,10 @@
-//! Launchers of `kernels/matmul/simt.cu`.
+//! Launchers of `kernels/matmul/ampere.cu`, for bf16 where it can be, and of `kernels/matmul/simt.cu`. Both have the same kernels.
 
 use wikigpt_ops::{Result, Update};
 
 use crate::launch::{Geometry, Value, dim, tiles};
-use crate::source::MATMUL;
-use crate::{Define, Gpu, Tensor};
+use crate::source::{MATMUL, MATMUL_AMPERE, Source};
+use crate::{Define, Gpu, Tensor, Tier};
 
 /// Rows and columns of a block's tile of the product: `BLOCK_M` and `BLOCK_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,18 +46,27 @@ fn dims(op: &'static str, N: usize, C: usize, OC: usize) -> Result<[Value; 3]> {
     Ok([dim(op, "N", N)?, dim(op, "C", C)?, dim(op, "OC", OC)?])
 }
 
+/// The program whose kernels take these tensors. Tensor cores multiply bf16, and their operands are copied in 16 bytes: rows must be
+/// whole numbers of that, and tensors begin at one. Those of a model do.
+fn program(gpu: &Gpu, tensors: &[Option<Tensor>], C: usize, OC: usize) -> Source {
+    let even = C.is_multiple_of(8) && OC.is_multiple_of(8) && tensors.iter().flatten().all(|x| x.aligned());
+    if gpu.tier() == Tier::Ampere && even { MATMUL_AMPERE } else { MATMUL }
+}
+
 /// Launches the kernel of the op's name on its tensors, dimensions and what follows them, for a product of `rows` by `columns`.
 fn product(
     gpu: &mut Gpu,
     op: &'static str,
-    tensors: &[Value],
+    tensors: &[Option<Tensor>],
     [N, C, OC]: [usize; 3],
     rest: &[Value],
     (rows, columns): (usize, usize),
 ) -> Result {
-    let values = [tensors, &dims(op, N, C, OC)?, rest].concat();
+    let mut values: Vec<Value> = tensors.iter().map(|tensor| (*tensor).into()).collect();
+    values.extend(dims(op, N, C, OC)?);
+    values.extend(rest);
     let tile = Tile::of(gpu, rows, columns);
-    let kernel = gpu.kernel(op, MATMUL, &tile.defines(), op)?;
+    let kernel = gpu.kernel(op, program(gpu, tensors, C, OC), &tile.defines(), op)?;
     gpu.launch(op, op, &kernel, tile.geometry(op, rows, columns, 1)?, &values)
 }
 
@@ -72,7 +81,7 @@ pub fn matmul_forward(
     C: usize,
     OC: usize,
 ) -> Result {
-    let tensors = [out.into(), inp.into(), weight.into(), bias.into()];
+    let tensors = [Some(out), Some(inp), Some(weight), bias];
     product(gpu, "matmul_forward", &tensors, [N, C, OC], &[], (N, OC))
 }
 
@@ -88,7 +97,7 @@ pub fn matmul_gelu_forward(
     C: usize,
     OC: usize,
 ) -> Result {
-    let tensors = [out.into(), pre.into(), inp.into(), weight.into(), bias.into()];
+    let tensors = [Some(out), Some(pre), Some(inp), Some(weight), bias];
     product(gpu, "matmul_gelu_forward", &tensors, [N, C, OC], &[], (N, OC))
 }
 
@@ -104,7 +113,7 @@ pub fn matmul_residual_forward(
     C: usize,
     OC: usize,
 ) -> Result {
-    let tensors = [out.into(), residual.into(), inp.into(), weight.into(), bias.into()];
+    let tensors = [Some(out), Some(residual), Some(inp), Some(weight), bias];
     product(gpu, "matmul_residual_forward", &tensors, [N, C, OC], &[], (N, OC))
 }
 
@@ -119,7 +128,7 @@ pub fn matmul_backward_input(
     OC: usize,
     update: Update,
 ) -> Result {
-    let tensors = [dinp.into(), dout.into(), weight.into()];
+    let tensors = [Some(dinp), Some(dout), Some(weight)];
     product(gpu, "matmul_backward_input", &tensors, [N, C, OC], &[update.into()], (N, C))
 }
 
@@ -134,7 +143,7 @@ pub fn matmul_gelu_backward_input(
     C: usize,
     OC: usize,
 ) -> Result {
-    let tensors = [dpre.into(), dout.into(), weight.into(), pre.into()];
+    let tensors = [Some(dpre), Some(dout), Some(weight), Some(pre)];
     product(gpu, "matmul_gelu_backward_input", &tensors, [N, C, OC], &[], (N, C))
 }
 
@@ -165,22 +174,23 @@ pub fn matmul_backward_weight(
     const OP: &str = "matmul_backward_weight";
     let tile = Tile::of(gpu, OC, C);
     let (slices, slice) = slices(gpu, OC.div_ceil(tile.size()) * C.div_ceil(tile.size()), N);
+    let tensors = [Some(dweight), dbias, Some(dout), Some(inp)];
     if slices == 1 {
-        let tensors = [dweight.into(), dbias.into(), dout.into(), inp.into()];
         return product(gpu, OP, &tensors, [N, C, OC], &[update.into()], (OC, C));
     }
 
     const SLICES: &str = "matmul_backward_weight_slices";
+    let source = program(gpu, &tensors, C, OC);
     let partial = Value::Ptr(gpu.scratch(slices * (OC * C + OC) * size_of::<f32>())?);
     let mut values = vec![partial, dout.into(), inp.into()];
     values.extend(dims(OP, N, C, OC)?);
     values.push(dim(OP, "N", slice)?);
     values.push(dbias.is_some().into());
-    let kernel = gpu.kernel(OP, MATMUL, &tile.defines(), SLICES)?;
+    let kernel = gpu.kernel(OP, source, &tile.defines(), SLICES)?;
     gpu.launch(OP, SLICES, &kernel, tile.geometry(OP, OC, C, slices)?, &values)?;
 
     const FINISH: &str = "matmul_backward_weight_finish";
-    let kernel = gpu.kernel(OP, MATMUL, &tile.defines(), FINISH)?;
+    let kernel = gpu.kernel(OP, source, &tile.defines(), FINISH)?;
     let blocks = (OC * C + OC).div_ceil(256).min(8 * gpu.multiprocessors() as usize);
     let values = [
         dweight.into(),

@@ -33,6 +33,7 @@ sources! {
     GELU = "gelu.cu";
     LAYERNORM = "layernorm.cu";
     MATMUL = "matmul/simt.cu";
+    MATMUL_AMPERE = "matmul/ampere.cu";
     REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
     SOFTMAX = "softmax.cu";
@@ -58,5 +59,7 @@ headers!(
     "lib/reduce.cuh",
     "lib/rows.cuh",
     "lib/tile.cuh",
-    "lib/types.cuh"
+    "lib/tile_mma.cuh",
+    "lib/types.cuh",
+    "matmul/products.cuh"
 );

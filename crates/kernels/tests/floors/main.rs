@@ -222,7 +222,7 @@ impl Meter<'_> {
         let P = B * T;
         // As in text: few tokens are everywhere, most are rare.
         let ids: Vec<u32> =
-            (0..P as u64).map(|n| n * 7919 % 4096).map(|x| (x * x * x >> 24) as u32).collect();
+            (0..P as u64).map(|n| n * 7919 % 4096).map(|x| ((x * x * x) >> 24) as u32).collect();
         let mut distinct = ids.clone();
         distinct.sort_unstable();
         distinct.dedup();

@@ -22,14 +22,32 @@ constexpr int THREADS = WARPS * WARP;
 
 extern __shared__ uint4 dynamic[];
 
-// A row's maximum and the sum of its exponentials beside it; `kept`, if there is one, gets what was read.
+// What one lane reads for its warp.
+__device__ __forceinline__ uint32 broadcast(const uint32* p) {
+    const uint32 x = threadIdx.x % WARP == 0 ? *p : 0;
+    return __shfl_sync(FULL_MASK, x, 0);
+}
+
+// What a thread has read of its row, and reads again.
+__device__ __forceinline__ Act* kept() {
+    return reinterpret_cast<Act*>(dynamic);
+}
+
+// A row's maximum and the sum of its exponentials beside it. If `keep`, what was read is kept.
 template <int W>
-__device__ __forceinline__ SoftmaxSum row_sum(const Act* row, int V, Act* kept, float* scratch) {
+__device__ __forceinline__ SoftmaxSum row_sum(const Act* row, int V, bool keep, float* scratch) {
     SoftmaxSum own;
-#pragma unroll 2
-    for (int v = threadIdx.x * W; v < V; v += THREADS * W) {
+    int v = threadIdx.x * W;
+    // Four loads in flight, which nothing but whole vectors allows. At most one vector of the row is not whole.
+#pragma unroll 4
+    for (; v + W <= V; v += THREADS * W) {
+        const Vec<W> x = load<W>(row + v);
+        if (keep) store<W>(kept() + v, x);
+        own.add(x);
+    }
+    if (v < V) {
         const Vec<W> x = load_live<W>(row, v, V, -INFINITE);
-        if (kept) store<W>(kept + v, x);
+        if (keep) store<W>(kept() + v, x);
         own.add(x);
     }
     SoftmaxSum all;
@@ -40,7 +58,7 @@ __device__ __forceinline__ SoftmaxSum row_sum(const Act* row, int V, Act* kept, 
 
 template <int W>
 __device__ __forceinline__ void forward(float* loss, const Act* row, uint32 target, int V, float* scratch) {
-    const SoftmaxSum all = row_sum<W>(row, V, nullptr, scratch);
+    const SoftmaxSum all = row_sum<W>(row, V, false, scratch);
     // The difference of the logits first: it is exact, or small beside the logarithm.
     if (threadIdx.x == 0) *loss = logf(all.total) - (widen(row[target]) - all.max);
 }
@@ -50,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                           const uint32* __restrict__ targets, int V, int Vp) {
     __shared__ float scratch[2 * WARPS];
     const size_t n = blockIdx.x;
-    const uint32 target = targets[n];
+    const uint32 target = broadcast(targets + n);
     const Act* const row = logits + n * Vp;
     if (target == IGNORE) {
         if (threadIdx.x == 0) losses[n] = 0.0f;
@@ -69,19 +87,18 @@ __device__ __forceinline__ void forward_backward(float* loss, Act* row, uint32 t
         if (threadIdx.x == 0) *loss = 0.0f;
         return;
     }
-    Act* const kept = staged ? reinterpret_cast<Act*>(dynamic) : nullptr;
     // Before the barriers of the sum, and so before any thread writes over it.
     const float logit = threadIdx.x == 0 ? widen(row[target]) : 0.0f;
-    const SoftmaxSum all = row_sum<W>(row, V, kept, scratch);
+    const SoftmaxSum all = row_sum<W>(row, V, staged, scratch);
     if (threadIdx.x == 0) *loss = logf(all.total) - (logit - all.max);
 
     // A thread reads of shared memory, or again of the row, what it read and no other writes: no barrier.
     const float factor = scale / all.total;
-#pragma unroll 2
+#pragma unroll 4
     for (int v = threadIdx.x * W; v < Vp; v += THREADS * W) {
         Vec<W> d = {};
         if (v < V) {
-            d = staged ? load<W>(kept + v) : load_live<W>(row, v, V, -INFINITE);
+            d = staged ? load<W>(kept() + v) : load_live<W>(row, v, V, -INFINITE);
 #pragma unroll
             for (int j = 0; j < W; j++) {
                 d[j] = exp_fast(d[j] - all.max) * factor;
@@ -97,10 +114,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                                    int Vp, float scale, int staged) {
     __shared__ float scratch[2 * WARPS];
     const size_t n = blockIdx.x;
+    const uint32 target = broadcast(targets + n);
     Act* const row = logits + n * Vp;
     if (Vp % WIDTH<Act> == 0 && aligned_16(logits)) {
-        forward_backward<WIDTH<Act>>(losses + n, row, targets[n], V, Vp, scale, staged, scratch);
+        forward_backward<WIDTH<Act>>(losses + n, row, target, V, Vp, scale, staged, scratch);
     } else {
-        forward_backward<1>(losses + n, row, targets[n], V, Vp, scale, staged, scratch);
+        forward_backward<1>(losses + n, row, target, V, Vp, scale, staged, scratch);
     }
 }

@@ -59,7 +59,7 @@ impl<O: Ops> Runner<'_, O> {
     }
 
     /// What an output holds before an update: NaN where it is to be set.
-    fn before(&mut self, len: usize, update: Update) -> Slot<Act> {
+    fn before<K: Kind<Host = f32>>(&mut self, len: usize, update: Update) -> Slot<K> {
         let data = self.numbers(len);
         if update == Update::Set { self.out(len) } else { self.upload(&data) }
     }
@@ -255,7 +255,7 @@ fn optimizer<O: Ops>(r: &mut Runner<O>, len: usize) {
             clip,
             rounding: Rounding::Nearest,
         };
-        r.ops.adamw(params, m, v, grads, norm, constants).unwrap();
+        r.ops.adamw(params, None, m, v, grads, norm, constants).unwrap();
         r.keep("adamw params", params);
         r.keep("adamw m", m);
         r.keep("adamw v", v);

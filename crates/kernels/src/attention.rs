@@ -98,7 +98,7 @@ pub fn attention_backward(
     let geometry = Block::backward(HS).geometry(OP, B * NH, T)?;
     let mut rest = vec![lse.into(), qkv.into(), int(OP, "T", T)?, int(OP, "NH", NH)?];
     rest.extend(mask(dropout));
-    let delta = Value::Ptr(gpu.scratch(OP, B * NH * T * size_of::<f32>())?);
+    let delta = Value::Ptr(gpu.scratch(B * NH * T * size_of::<f32>())?);
 
     let kernel = gpu.kernel(OP, ATTENTION, &defines, Q)?;
     let tensors = [dqkv.into(), delta, dout.into(), out.into()];

@@ -1,20 +1,31 @@
-//! Launchers.
+//! Launchers of `kernels/bias.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use wikigpt_ops::{Result, Update};
 
+use crate::launch::{Geometry, Value, int, tiles, width};
+use crate::source::BIAS;
 use crate::{Gpu, Tensor};
 
-/// See `Ops::bias_forward`.
+/// Threads of a block, and of one that adds partial sums.
+const THREADS: u32 = 256;
+const FINISH_THREADS: u32 = 512;
+/// Rows of a chunk: at least so many that reading the bias, or the chunk's sums, weighs little beside reading the rows, ...
+const ROWS: usize = 128;
+/// ... and so many that there are no more chunks than this: they keep any device busy.
+const CHUNKS: usize = 512;
+
+/// x += bias, row by row.
 pub fn bias_forward(gpu: &mut Gpu, x: Tensor, bias: Tensor, N: usize, OC: usize) -> Result {
-    let _ = (x, bias, N, OC);
-    Err(Error::Device {
-        op: "bias_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "bias_forward";
+    let rows = ROWS.max(N.div_ceil(CHUNKS));
+    let width = width(gpu, OC, &[x, bias]);
+    let dims = [int(OP, "N", N)?, int(OP, "OC", OC)?, int(OP, "rows", rows)?, (width as i32).into()];
+    let kernel = gpu.kernel(OP, BIAS, &[], OP)?;
+    let geometry = Geometry::of(tiles(OP, (OC, 32 * width), (N, rows), 1)?, THREADS);
+    gpu.launch(OP, OP, &kernel, geometry, &[&[x.into(), bias.into()], &dims[..]].concat())
 }
 
-/// See `Ops::bias_backward`.
+/// dbias (set or added) the sums of dout's columns.
 pub fn bias_backward(
     gpu: &mut Gpu,
     dbias: Tensor,
@@ -23,10 +34,21 @@ pub fn bias_backward(
     OC: usize,
     update: Update,
 ) -> Result {
-    let _ = (dbias, dout, N, OC, update);
-    Err(Error::Device {
-        op: "bias_backward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "bias_backward";
+    const FINISH: &str = "bias_backward_finish";
+    let rows = ROWS.max(N.div_ceil(CHUNKS));
+    let chunks = N.div_ceil(rows);
+    let width = width(gpu, OC, &[dout]);
+    let oc = int(OP, "OC", OC)?;
+    let dims = [int(OP, "N", N)?, oc, int(OP, "rows", rows)?, (width as i32).into()];
+    let partial = Value::Ptr(gpu.scratch(chunks * OC * 4)?);
+
+    let kernel = gpu.kernel(OP, BIAS, &[], OP)?;
+    let geometry = Geometry::of(tiles(OP, (OC, 32 * width), (N, rows), 1)?, THREADS);
+    gpu.launch(OP, OP, &kernel, geometry, &[&[partial, dout.into()], &dims[..]].concat())?;
+
+    let kernel = gpu.kernel(OP, BIAS, &[], FINISH)?;
+    let geometry = Geometry::of(tiles(OP, (OC, 32), (1, 1), 1)?, FINISH_THREADS);
+    let values = [dbias.into(), partial, (chunks as i32).into(), oc, update.into()];
+    gpu.launch(OP, FINISH, &kernel, geometry, &values)
 }

@@ -22,6 +22,15 @@ const DIGEST: usize = 32;
 /// A constant that a program is specialised on: `-DNAME=VALUE`.
 pub type Define = (&'static str, String);
 
+/// A source and the constants that it is specialised on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The source.
+    pub source: Source,
+    /// Its constants.
+    pub defines: Vec<Define>,
+}
+
 /// Compiles programs, once each, and hands out their functions.
 pub struct Compiler {
     nvrtc: Nvrtc,
@@ -32,6 +41,7 @@ pub struct Compiler {
     /// What the driver takes. A driver that refuses one cubin is not asked again.
     output: Output,
     modules: HashMap<(&'static str, String), Arc<CudaModule>>,
+    programs: Vec<Program>,
     functions: HashMap<(&'static str, String, &'static str), CudaFunction>,
     /// Told of every program before it is compiled.
     progress: Box<dyn FnMut(&str) + Send>,
@@ -104,8 +114,18 @@ impl Compiler {
             arch = Arch { number: newest, specific: false };
             output = Output::Ptx;
         }
-        let (modules, functions) = (HashMap::new(), HashMap::new());
-        Ok(Compiler { nvrtc, context, arch, cache, output, modules, functions, progress, compiled: 0 })
+        Ok(Compiler {
+            nvrtc,
+            context,
+            arch,
+            cache,
+            output,
+            modules: HashMap::new(),
+            programs: Vec::new(),
+            functions: HashMap::new(),
+            progress,
+            compiled: 0,
+        })
     }
 
     /// NVRTC.
@@ -128,6 +148,11 @@ impl Compiler {
         self.compiled
     }
 
+    /// The programs that have been asked for, in the order of their first use.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
     /// A function of a program specialised on constants.
     ///
     /// # Errors
@@ -148,6 +173,7 @@ impl Compiler {
             Entry::Vacant(_) => {
                 let module = self.module(source, defines)?;
                 self.modules.insert((source.name, text(defines)), module.clone());
+                self.programs.push(Program { source, defines: defines.to_vec() });
                 module
             }
         };
@@ -262,6 +288,71 @@ fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
+impl Program {
+    /// Its path and constants, in words.
+    pub fn name(&self) -> String {
+        match text(&self.defines) {
+            constants if constants.is_empty() => self.source.name.to_owned(),
+            constants => format!("{} {constants}", self.source.name),
+        }
+    }
+
+    /// Compiles it for an architecture, and reads what each of its kernels takes.
+    ///
+    /// # Errors
+    /// What the compiler said; its warnings too, for there should be none.
+    pub fn resources(&self, nvrtc: &Nvrtc, arch: Arch) -> Result<Vec<Resources>, String> {
+        let mut options = arch.options(Output::Cubin, &self.defines);
+        options.push("--ptxas-options=-v".to_owned());
+        let Source { name, text } = self.source;
+        let log = nvrtc.compile(name, text, HEADERS, &options, Output::Cubin)?.log;
+        let report = |line: &str| line.starts_with("ptxas info") || line.starts_with("ptxas         .");
+        let rest: Vec<&str> = log.lines().filter(|line| !report(line) && !line.trim().is_empty()).collect();
+        if rest.is_empty() { Ok(resources(&log)) } else { Err(rest.join("\n")) }
+    }
+}
+
+/// What a kernel takes of a multiprocessor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// The kernel.
+    pub kernel: String,
+    /// Registers of a thread.
+    pub registers: u32,
+    /// Bytes of a thread's local memory: arrays that are indexed by no constant, and spilled registers.
+    pub stack: u32,
+    /// Bytes of registers that are stored for want of room, and loaded again.
+    pub spills: (u32, u32),
+    /// Bytes of static shared memory of a block.
+    pub shared: u32,
+}
+
+/// Reads the assembler's report: a line that names the kernel, one of its stack, one of its registers.
+fn resources(log: &str) -> Vec<Resources> {
+    let mut all: Vec<Resources> = Vec::new();
+    for line in log.lines() {
+        if let Some(kernel) = line.split("Compiling entry function '").nth(1) {
+            let kernel = kernel.split('\'').next().unwrap_or_default().to_owned();
+            all.push(Resources { kernel, ..Resources::default() });
+        }
+        let Some(last) = all.last_mut() else { continue };
+        let before = |what: &str| {
+            let words = line.split(what).next()?;
+            (words.len() < line.len()).then(|| words.split_whitespace().last()?.parse().ok())?
+        };
+        if let Some(stack) = before(" bytes stack frame") {
+            last.stack = stack;
+            last.spills =
+                (before(" bytes spill stores").unwrap_or(0), before(" bytes spill loads").unwrap_or(0));
+        }
+        if let Some(registers) = before(" registers") {
+            last.registers = registers;
+            last.shared = before(" bytes smem").unwrap_or(0);
+        }
+    }
+    all
+}
+
 /// The folder of compiled programs: `WIKIGPT_KERNEL_CACHE`, or `wikigpt/kernels` in the user's cache folder.
 pub fn default_cache() -> Option<PathBuf> {
     if let Some(folder) = env::var_os("WIKIGPT_KERNEL_CACHE") {
@@ -270,4 +361,47 @@ pub fn default_cache() -> Option<PathBuf> {
     let named = env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let caches = named.or_else(|| Some(env::home_dir()?.join(".cache")))?;
     Some(caches.join("wikigpt").join("kernels"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_assemblers_report_is_read() {
+        let log = "ptxas info    : 0 bytes gmem\n\
+                   ptxas info    : Compiling entry function 'first' for 'sm_90a'\n\
+                   ptxas info    : Function properties for first\n\
+                   ptxas         .     16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads\n\
+                   ptxas info    : Used 10 registers, used 1 barriers, 256 bytes smem\n\
+                   ptxas info    : Compiling entry function 'second' for 'sm_90a'\n\
+                   ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
+                   ptxas info    : Used 255 registers\n";
+        let first =
+            Resources { kernel: "first".into(), registers: 10, stack: 16, spills: (8, 12), shared: 256 };
+        let second = Resources { kernel: "second".into(), registers: 255, ..Resources::default() };
+        assert_eq!(resources(log), [first, second]);
+    }
+
+    #[test]
+    fn a_program_that_was_cut_off_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/program.ptx");
+        write(&path, b"code").unwrap();
+        assert_eq!(read(&path).unwrap(), b"code");
+        let bytes = fs::read(&path).unwrap();
+        for len in 0..bytes.len() {
+            fs::write(&path, &bytes[..len]).unwrap();
+            assert_eq!(read(&path), None, "{len} bytes of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn architectures() {
+        assert_eq!(Arch::of((9, 0)).name(), "sm_90a");
+        assert_eq!(Arch::of((8, 6)).name(), "sm_86");
+        let options = Arch::of((12, 0)).options(Output::Ptx, &[("C", "768".into())]);
+        assert_eq!(options[0], "--gpu-architecture=compute_120a");
+        assert!(options.contains(&"-DC=768".to_owned()));
+    }
 }

@@ -1,10 +1,17 @@
-//! Launchers.
+//! Launchers of `kernels/cross_entropy.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+use wikigpt_ops::Result;
 
+use crate::launch::{Geometry, int, tiles};
+use crate::source::CROSS_ENTROPY;
 use crate::{Gpu, Tensor};
 
-/// See `Ops::cross_entropy_forward`.
+/// Threads of a block, which has a row, and shared memory that it uses besides.
+const THREADS: u32 = 512;
+const SCRATCH: usize = 128;
+
+/// The losses.
 pub fn cross_entropy_forward(
     gpu: &mut Gpu,
     losses: Tensor,
@@ -14,15 +21,15 @@ pub fn cross_entropy_forward(
     V: usize,
     Vp: usize,
 ) -> Result {
-    let _ = (losses, logits, targets, N, V, Vp);
-    Err(Error::Device {
-        op: "cross_entropy_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "cross_entropy_forward";
+    let (v, vp) = (int(OP, "V", V)?, int(OP, "Vp", Vp)?);
+    let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
+    let geometry = Geometry::of(tiles(OP, (N, 1), (1, 1), 1)?, THREADS);
+    let values = [losses.into(), logits.into(), targets.into(), v, vp];
+    gpu.launch(OP, OP, &kernel, geometry, &values)
 }
 
-/// See `Ops::cross_entropy_forward_backward`.
+/// The losses, and the gradient in place of the logits.
 pub fn cross_entropy_forward_backward(
     gpu: &mut Gpu,
     losses: Tensor,
@@ -33,10 +40,14 @@ pub fn cross_entropy_forward_backward(
     Vp: usize,
     scale: f32,
 ) -> Result {
-    let _ = (losses, logits, targets, N, V, Vp, scale);
-    Err(Error::Device {
-        op: "cross_entropy_forward_backward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "cross_entropy_forward_backward";
+    let (v, vp) = (int(OP, "V", V)?, int(OP, "Vp", Vp)?);
+    let bytes = (V * gpu.precision().bytes()).next_multiple_of(16);
+    let most = gpu.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN) as usize;
+    let staged = bytes + SCRATCH <= most;
+    let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
+    let geometry =
+        Geometry::of(tiles(OP, (N, 1), (1, 1), 1)?, THREADS).shared(if staged { bytes } else { 0 } as u32);
+    let values = [losses.into(), logits.into(), targets.into(), v, vp, scale.into(), staged.into()];
+    gpu.launch(OP, OP, &kernel, geometry, &values)
 }

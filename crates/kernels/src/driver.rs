@@ -2,7 +2,7 @@
 
 use cudarc::driver::result::device;
 use cudarc::driver::sys::{self, CUdevice_attribute};
-use cudarc::driver::{DriverError, result};
+use cudarc::driver::{CudaContext, DriverError, result};
 
 use crate::Error;
 
@@ -67,6 +67,13 @@ pub fn devices() -> Result<Vec<Device>, Error> {
     };
     let devices = (0..count).map(describe).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
+}
+
+/// Bytes of a device's memory that are free; none if there is no such device.
+pub fn free_memory(ordinal: usize) -> Option<u64> {
+    Device::open(ordinal).ok()?;
+    let context = CudaContext::new(ordinal).ok()?;
+    context.mem_get_info().ok().map(|(free, _)| free as u64)
 }
 
 /// Loads the driver and starts it.

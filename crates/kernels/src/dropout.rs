@@ -1,25 +1,28 @@
-//! Launchers.
+//! Launchers of `kernels/dropout.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use wikigpt_ops::{Dropout, Result};
 
+use crate::launch::elementwise;
+use crate::source::DROPOUT;
 use crate::{Gpu, Tensor};
 
-/// See `Ops::dropout_forward`.
+/// out = inp∘mask/(1 − p).
 pub fn dropout_forward(gpu: &mut Gpu, out: Tensor, inp: Tensor, dropout: Dropout) -> Result {
-    let _ = (out, inp, dropout);
-    Err(Error::Device {
-        op: "dropout_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    masked(gpu, "dropout_forward", out, inp, dropout)
 }
 
-/// See `Ops::dropout_backward`.
+/// dinp = dout∘mask/(1 − p): the same map.
 pub fn dropout_backward(gpu: &mut Gpu, dinp: Tensor, dout: Tensor, dropout: Dropout) -> Result {
-    let _ = (dinp, dout, dropout);
-    Err(Error::Device {
-        op: "dropout_backward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    masked(gpu, "dropout_backward", dinp, dout, dropout)
+}
+
+fn masked(gpu: &mut Gpu, op: &'static str, out: Tensor, inp: Tensor, dropout: Dropout) -> Result {
+    const KERNEL: &str = "dropout_forward";
+    let kernel = gpu.kernel(op, DROPOUT, &[], KERNEL)?;
+    let geometry = elementwise(gpu, out.len);
+    let Dropout { seed, site, .. } = dropout;
+    let (threshold, scale) = (dropout.threshold(), dropout.scale() as f32);
+    let values =
+        [out.into(), inp.into(), out.len.into(), seed.into(), site.into(), threshold.into(), scale.into()];
+    gpu.launch(op, KERNEL, &kernel, geometry, &values)
 }

@@ -1,10 +1,21 @@
-//! Launchers.
+//! Launchers of `kernels/embedding.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use wikigpt_ops::{Result, Update};
 
+use crate::launch::{Geometry, Value, int, tiles, width};
+use crate::source::EMBEDDING;
 use crate::{Gpu, Tensor};
 
-/// See `Ops::embedding_forward`.
+/// Warps of a block, and threads; threads of the one that scans.
+const WARPS: usize = 8;
+const THREADS: u32 = 256;
+const SCAN_THREADS: u32 = 1024;
+/// Keys that a block sorts, values of a digit and its bits.
+const TILE: usize = 2048;
+const DIGITS: usize = 256;
+const DIGIT_BITS: u32 = 8;
+
+/// out = the tokens' rows of wte plus the positions' of wpe.
 pub fn embedding_forward(
     gpu: &mut Gpu,
     out: Tensor,
@@ -16,15 +27,17 @@ pub fn embedding_forward(
     C: usize,
     pos: usize,
 ) -> Result {
-    let _ = (out, tokens, wte, wpe, B, T, C, pos);
-    Err(Error::Device {
-        op: "embedding_forward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "embedding_forward";
+    let width = width(gpu, C, &[out, wte, wpe]);
+    let [b, t, c, pos] = [("B", B), ("T", T), ("C", C), ("pos", pos)].map(|(name, n)| int(OP, name, n));
+    let dims = [b?, t?, c?, pos?, (width as i32).into()];
+    let kernel = gpu.kernel(OP, EMBEDDING, &[], OP)?;
+    let geometry = Geometry::of(tiles(OP, (T, WARPS), (C, 32 * width), 1)?, THREADS);
+    let tensors = [out, tokens, wte, wpe].map(Value::from);
+    gpu.launch(OP, OP, &kernel, geometry, &[&tensors[..], &dims].concat())
 }
 
-/// See `Ops::embedding_backward`.
+/// dwte += the rows of dout by token, dwpe (set or added) by position.
 pub fn embedding_backward(
     gpu: &mut Gpu,
     dwte: Tensor,
@@ -36,10 +49,75 @@ pub fn embedding_backward(
     C: usize,
     update: Update,
 ) -> Result {
-    let _ = (dwte, dwpe, dout, tokens, B, T, C, update);
-    Err(Error::Device {
-        op: "embedding_backward",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    const OP: &str = "embedding_backward";
+    let width = width(gpu, C, &[dwte, dwpe, dout]);
+    let rows = dwpe.len / C;
+    let [b, t, c, table] =
+        [("B", B), ("T", T), ("C", C), ("wpe's rows", rows)].map(|(name, n)| int(OP, name, n));
+    let (b, t, c, table) = (b?, t?, c?, table?);
+    by_token(gpu, OP, dwte, dout, tokens, C, width)?;
+
+    const POSITIONS: &str = "embedding_backward_positions";
+    let kernel = gpu.kernel(OP, EMBEDDING, &[], POSITIONS)?;
+    let geometry = Geometry::of(tiles(OP, (rows, WARPS), (C, 32 * width), 1)?, THREADS);
+    let values = [dwpe.into(), dout.into(), b, t, c, table, update.into(), (width as i32).into()];
+    gpu.launch(OP, POSITIONS, &kernel, geometry, &values)
+}
+
+/// Sorts the positions by token and adds up each token's rows.
+fn by_token(
+    gpu: &mut Gpu,
+    op: &'static str,
+    dwte: Tensor,
+    dout: Tensor,
+    tokens: Tensor,
+    C: usize,
+    width: usize,
+) -> Result {
+    const COUNT: &str = "embedding_backward_count";
+    const SCAN: &str = "embedding_backward_scan";
+    const SCATTER: &str = "embedding_backward_scatter";
+    const TOKENS: &str = "embedding_backward_tokens";
+    const JOIN: &str = "embedding_backward_join";
+    let P = tokens.len;
+    let (positions, c) = (int(op, "B·T", P)?, int(op, "C", C)?);
+    let (blocks, columns) = (P.div_ceil(TILE), C.div_ceil(32 * width));
+    // Long chunks leave few partial sums, short ones are many and keep the device busy.
+    let chunk = (P / 512).clamp(32, 128);
+    let chunks = P.div_ceil(chunk);
+
+    // Keys and positions, twice, as a pass reads one pair and writes the other; counts; partial sums. Each part begins at a
+    // multiple of 16 bytes.
+    let list = (P * 4).next_multiple_of(16);
+    let (counts, partial) = (4 * list, 4 * list + DIGITS * blocks * 4);
+    let scratch = gpu.scratch(partial + chunks * 2 * C * 4)?;
+    let at = |bytes: usize| Value::Ptr(scratch + bytes as u64);
+    let (counts, partial) = (at(counts), at(partial));
+    let lists = [[at(0), at(list)], [at(2 * list), at(3 * list)]];
+
+    let [count, scan, scatter] = [COUNT, SCAN, SCATTER].map(|name| gpu.kernel(op, EMBEDDING, &[], name));
+    let (count, scan, scatter) = (count?, scan?, scatter?);
+    let tile = Geometry::of(tiles(op, (P, TILE), (1, 1), 1)?, THREADS);
+    let all = int(op, "the number of counts", DIGITS * blocks)?;
+    let (mut keys, mut order) = (Value::from(tokens), Value::Ptr(0));
+    let bits = usize::BITS - (dwte.len / C - 1).leading_zeros();
+    for pass in 0..bits.div_ceil(DIGIT_BITS).max(1) {
+        let shift = Value::from((pass * DIGIT_BITS) as i32);
+        let [keys_out, order_out] = lists[pass as usize % 2];
+        gpu.launch(op, COUNT, &count, tile, &[counts, keys, positions, shift])?;
+        gpu.launch(op, SCAN, &scan, Geometry::line(1, SCAN_THREADS), &[counts, all])?;
+        let values = [keys_out, order_out, keys, order, counts, positions, shift];
+        gpu.launch(op, SCATTER, &scatter, tile, &values)?;
+        (keys, order) = (keys_out, order_out);
+    }
+
+    let dims = [positions, c, (chunk as i32).into(), (width as i32).into()];
+    let kernel = gpu.kernel(op, EMBEDDING, &[], TOKENS)?;
+    let geometry = Geometry::of(tiles(op, (chunks * columns, WARPS), (1, 1), 1)?, THREADS);
+    let values = [&[dwte.into(), partial, dout.into(), keys, order], &dims[..]].concat();
+    gpu.launch(op, TOKENS, &kernel, geometry, &values)?;
+
+    let kernel = gpu.kernel(op, EMBEDDING, &[], JOIN)?;
+    let geometry = Geometry::of(tiles(op, (P, chunk), (C, 32 * width), 1)?, THREADS);
+    gpu.launch(op, JOIN, &kernel, geometry, &[&[dwte.into(), partial, keys], &dims[..]].concat())
 }

@@ -129,6 +129,14 @@ pub fn tiles(op: &'static str, x: (usize, usize), y: (usize, usize), z: usize) -
     Ok(grid.map(|blocks| blocks as u32))
 }
 
+/// How many elements of `Act` a thread moves at once, for matrices of so many columns: as many as 16 bytes hold if every row of
+/// every one of them begins at a multiple of 16 bytes, else one.
+pub fn width(gpu: &Gpu, columns: usize, matrices: &[Tensor]) -> usize {
+    let width = 16 / gpu.precision().bytes();
+    let aligned = columns.is_multiple_of(width) && matrices.iter().all(|matrix| matrix.aligned());
+    if aligned { width } else { 1 }
+}
+
 /// How a kernel is launched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Geometry {
@@ -144,6 +152,11 @@ impl Geometry {
     /// Blocks and threads in one dimension.
     pub fn line(blocks: u32, threads: u32) -> Geometry {
         Geometry { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0 }
+    }
+
+    /// Blocks of so many threads in one dimension.
+    pub fn of(grid: [u32; 3], threads: u32) -> Geometry {
+        Geometry { grid, block: [threads, 1, 1], shared: 0 }
     }
 
     /// With dynamic shared memory.
@@ -171,17 +184,24 @@ impl Log {
         Log { sync, ..Log::default() }
     }
 
+    /// Whether every launch is waited for.
+    pub fn waits(&self) -> bool {
+        self.sync
+    }
+
     /// The device has done everything.
     pub fn all_done(&mut self) {
         self.launches = 0;
     }
 }
 
-/// Memory of ops' own, by purpose.
+/// Memory of ops' own.
 #[derive(Default)]
 pub struct Scratch {
     ptr: CUdeviceptr,
     bytes: usize,
+    /// What was too small: a launch that is recorded may still name it.
+    outgrown: Vec<CUdeviceptr>,
 }
 
 impl Gpu {
@@ -263,32 +283,42 @@ impl Gpu {
     }
 
     /// Scratch of at least so many bytes, aligned to 256; what it holds is unspecified. The next op may be given the same.
-    pub(crate) fn scratch(&mut self, op: &'static str, bytes: usize) -> Result<CUdeviceptr> {
+    pub(crate) fn scratch(&mut self, bytes: usize) -> Result<CUdeviceptr> {
         if self.scratch.bytes >= bytes {
             return Ok(self.scratch.ptr);
-        }
-        let device = self.device.name.clone();
-        if self.scratch.ptr != 0 {
-            let old = std::mem::take(&mut self.scratch);
-            // SAFETY: the scratch is live and this is its last use; the driver waits for the kernels that use it.
-            unsafe { free_sync(old.ptr) }.map_err(|error| self.failed_since(op, error))?;
         }
         let rounded = bytes.next_multiple_of(1 << 20);
         // SAFETY: kernels write the scratch before they read it.
         let Ok(ptr) = (unsafe { malloc_sync(rounded) }) else {
             let free = self.context.mem_get_info().ok().map(|(free, _)| free as u64);
-            return Err(Error::OutOfMemory { device, wanted: rounded as u64, free });
+            return Err(Error::OutOfMemory {
+                device: self.device.name.clone(),
+                wanted: rounded as u64,
+                free,
+            });
         };
-        self.scratch = Scratch { ptr, bytes: rounded };
+        if self.scratch.ptr != 0 {
+            self.scratch.outgrown.push(self.scratch.ptr);
+        }
+        (self.scratch.ptr, self.scratch.bytes) = (ptr, rounded);
         Ok(ptr)
+    }
+
+    /// Frees scratch that was too small: nothing names it once the device has done everything.
+    pub(crate) fn free_outgrown(&mut self) {
+        for ptr in self.scratch.outgrown.drain(..) {
+            // SAFETY: it is live and this is its last use. Nobody could do anything about an error.
+            let _ = unsafe { free_sync(ptr) };
+        }
     }
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        // Nobody is left to be told of an error.
+        let _ = self.context.bind_to_thread();
+        self.free_outgrown();
         if self.scratch.ptr != 0 {
-            // Nobody is left to be told of an error.
-            let _ = self.context.bind_to_thread();
             // SAFETY: the scratch is live and this is its last use; the driver waits for the kernels that use it.
             let _ = unsafe { free_sync(self.scratch.ptr) };
         }

@@ -10,7 +10,8 @@
 //!
 //! - `nvrtc`: the compiler's library; `compiler`: options, the cache on disk, loading; `source`: what is embedded;
 //! - `memory`: allocations, copies, slots to addresses; `staging`: uploads that do not wait;
-//! - `launch`: a kernel, its geometry and its arguments.
+//! - `launch`: a kernel, its geometry and its arguments; `graph`: sequences of them, recorded;
+//! - `fetch`: copies to the host that are not waited for.
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
@@ -23,7 +24,9 @@ mod driver;
 mod dropout;
 mod embedding;
 mod error;
+mod fetch;
 mod gelu;
+mod graph;
 mod launch;
 mod layernorm;
 mod matmul;
@@ -35,6 +38,7 @@ mod residual;
 mod softmax;
 pub mod source;
 mod staging;
+mod tier;
 mod unfused;
 
 use std::path::PathBuf;
@@ -42,12 +46,14 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaContext, CudaStream};
+use wikigpt_ops::{Act, Ops};
 
-pub use compiler::{Arch, Compiler, Define, default_cache};
+pub use compiler::{Arch, Compiler, Define, Program, Resources, default_cache};
 pub(crate) use driver::words;
-pub use driver::{Device, devices, driver_version};
+pub use driver::{Device, devices, driver_version, free_memory};
 pub use error::Error;
 use memory::{Memory, Tensor};
+pub use tier::Tier;
 
 /// What weights and activations are stored in, or gradients of parameters. Arithmetic is in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +90,8 @@ pub struct Options {
     pub precision: Precision,
     /// Gradients of parameters.
     pub grads: Precision,
+    /// Whether sequences are recorded as CUDA graphs.
+    pub graph: bool,
     /// Where compiled kernels are kept, if anywhere.
     pub cache: Option<PathBuf>,
     /// Told of every program before it is compiled.
@@ -91,13 +99,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// A device in a precision, gradients of parameters in f32; kernels are kept in the [default folder](default_cache), and nobody is
+    /// A device in a precision, gradients of parameters in f32; sequences are recorded; kernels are kept in the [default folder](default_cache), and nobody is
     /// told of their compilation.
     pub fn new(ordinal: usize, precision: Precision) -> Options {
         Options {
             ordinal,
             precision,
             grads: Precision::F32,
+            graph: true,
             cache: default_cache(),
             progress: Box::new(|_| {}),
         }
@@ -114,11 +123,24 @@ pub struct Gpu {
     device: Device,
     precision: Precision,
     grads: Precision,
+    tier: Tier,
     memory: Memory,
     compiler: Compiler,
     /// Memory that kernels of one op hand to the next; grown at first use and kept.
     scratch: launch::Scratch,
     log: launch::Log,
+    fetched: fetch::Fetched,
+    graphs: graph::Graphs,
+}
+
+/// Whether the first device can be used: there is a driver, a device that is new enough, and the compiler.
+///
+/// # Errors
+/// [`Error`]: what is missing.
+pub fn ready() -> Result<(), Error> {
+    Device::open(0)?;
+    nvrtc::Nvrtc::find()?;
+    Ok(())
 }
 
 impl Gpu {
@@ -128,10 +150,7 @@ impl Gpu {
     /// [`Error`]: what is missing.
     pub fn open(options: Options) -> Result<Gpu, Error> {
         let device = Device::open(options.ordinal)?;
-        if options.precision == Precision::Bf16 && device.capability < (8, 0) {
-            let Device { ordinal, name, capability, .. } = device;
-            return Err(Error::NoBf16 { ordinal, name, capability });
-        }
+        let tier = device.tier(options.precision)?;
         let failed = |error| Error::Driver(words(error));
         let context = CudaContext::new(options.ordinal).map_err(failed)?;
         // SAFETY: one stream does everything in order, so no event needs to order anything.
@@ -141,7 +160,22 @@ impl Gpu {
         let memory = Memory::new(&stream, precision.bytes(), grads.bytes()).map_err(failed)?;
         let compiler = Compiler::new(context.clone(), device.capability, options.cache, options.progress)?;
         let (scratch, log) = (launch::Scratch::default(), launch::Log::from_environment());
-        Ok(Gpu { context, stream, device, precision, grads, memory, compiler, scratch, log })
+        let (fetched, graphs) =
+            (fetch::Fetched::default(), graph::Graphs::new(&stream, options.graph && !log.waits()));
+        Ok(Gpu {
+            context,
+            stream,
+            device,
+            precision,
+            grads,
+            tier,
+            memory,
+            compiler,
+            scratch,
+            log,
+            fetched,
+            graphs,
+        })
     }
 
     /// The device.
@@ -157,6 +191,38 @@ impl Gpu {
     /// What weights and activations are stored in.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The family of kernels in use.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Compiles a kernel, runs it and looks at what it computed.
+    ///
+    /// # Errors
+    /// [`wikigpt_ops::Error::Device`]: what does not work.
+    pub fn self_test(&mut self) -> wikigpt_ops::Result {
+        const LEN: usize = 1000;
+        let (a, b, out) = (self.alloc::<Act>(LEN)?, self.alloc::<Act>(LEN)?, self.alloc::<Act>(LEN)?);
+        // Small whole numbers, and their sums, are exact in every precision.
+        let numbers: Vec<f32> = (0..LEN).map(|i| (i % 100) as f32).collect();
+        self.upload(a, &numbers)?;
+        self.upload(b, &numbers)?;
+        self.residual_forward(out, a, b)?;
+        let mut sums = vec![0.0; LEN];
+        self.download(&mut sums, out)?;
+        for slot in [a, b, out] {
+            self.free(slot)?;
+        }
+        match sums.iter().zip(&numbers).find(|(sum, x)| **sum != 2.0 * **x) {
+            None => Ok(()),
+            Some((sum, x)) => Err(wikigpt_ops::Error::Device {
+                op: "self-test",
+                device: self.device.name.clone(),
+                message: format!("{x} + {x} gave {sum}: do not trust this device"),
+            }),
+        }
     }
 
     /// Bytes of the device's memory that are free, and all of them.

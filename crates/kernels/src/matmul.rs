@@ -182,7 +182,7 @@ pub fn matmul_backward_weight(
 
     const SLICES: &str = "matmul_backward_weight_slices";
     let source = program(gpu, &tensors, C, OC);
-    let partial = Value::Ptr(gpu.scratch(OP, slices * (OC * C + OC) * size_of::<f32>())?);
+    let partial = Value::Ptr(gpu.scratch(slices * (OC * C + OC) * size_of::<f32>())?);
     let mut values = vec![partial, dout.into(), inp.into()];
     values.extend(dims(OP, N, C, OC)?);
     values.push(int(OP, "N", slice)?);

@@ -1,7 +1,7 @@
 //! [`Ops`] on a GPU: each method checks its arguments, looks up where they lie and asks for the kernels.
 
 use wikigpt_ops::args::signatures as args;
-use wikigpt_ops::{Act, AdamW, Dropout, Grad, Kind, Ops, Result, Slot, Stat, Tok, Update};
+use wikigpt_ops::{Act, AdamW, Dropout, Error, Grad, Kind, Ops, Result, Slot, Stat, Ticket, Tok, Update};
 
 use crate::{
     Gpu, adamw, attention, bias, cross_entropy, dropout, embedding, gelu, layernorm, matmul, reduce,
@@ -47,9 +47,40 @@ impl Ops for Gpu {
     }
 
     fn synchronize(&mut self) -> Result {
+        self.graphs.abandon();
         self.stream.synchronize().map_err(|error| self.failed_since("synchronize", error))?;
         self.log.all_done();
+        self.free_outgrown();
         Ok(())
+    }
+
+    fn fetch(&mut self, src: Slot<Stat>) -> Result<Ticket> {
+        let ([], [src], []) = self.memory.tensors(&args::fetch(src)?)?;
+        self.fetched.put(&self.stream, src).map_err(|error| self.failed_since("fetch", error))
+    }
+
+    fn fetched(&mut self, ticket: &Ticket) -> Result<bool> {
+        self.fetched.ready(ticket).map_err(|error| self.failed_since("fetched", error))
+    }
+
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result {
+        args::collect(dst, &ticket)?;
+        match self.fetched.take(dst, ticket) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let message = "this copy was not fetched from this backend".to_owned();
+                Err(Error::Argument { op: "collect", message })
+            }
+            Err(error) => Err(self.failed_since("collect", error)),
+        }
+    }
+
+    fn record(&mut self, number: u32) -> Result {
+        self.graphs.record(number).map_err(|error| self.failed_since("record", error))
+    }
+
+    fn submit(&mut self) -> Result {
+        self.graphs.submit().map_err(|error| self.failed_since("submit", error))
     }
 
     fn embedding_forward(

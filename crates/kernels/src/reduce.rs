@@ -1,25 +1,36 @@
-//! Launchers.
+//! Launchers of `kernels/reduce.cu`.
 
-use wikigpt_ops::{AdamW, Dropout, Error, Result, Update};
+use wikigpt_ops::Result;
 
+use crate::launch::{Geometry, Value, int, tiles};
+use crate::source::REDUCE;
 use crate::{Gpu, Tensor};
 
-/// See `Ops::sum`.
+/// Threads of a block, and of the one that adds partial sums.
+const THREADS: u32 = 256;
+const FINISH_THREADS: u32 = 1024;
+/// Elements that a block adds.
+const CHUNK: usize = 32_768;
+
+/// out = Σ inp.
 pub fn sum(gpu: &mut Gpu, out: Tensor, inp: Tensor) -> Result {
-    let _ = (out, inp);
-    Err(Error::Device {
-        op: "sum",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    reduce(gpu, "sum", "sum_finish", out, inp)
 }
 
-/// See `Ops::global_norm`.
+/// out = √(Σ grads²).
 pub fn global_norm(gpu: &mut Gpu, out: Tensor, grads: Tensor) -> Result {
-    let _ = (out, grads);
-    Err(Error::Device {
-        op: "global_norm",
-        device: gpu.device.name.clone(),
-        message: "there is no kernel yet".into(),
-    })
+    reduce(gpu, "global_norm", "global_norm_finish", out, grads)
+}
+
+fn reduce(gpu: &mut Gpu, op: &'static str, finish: &'static str, out: Tensor, inp: Tensor) -> Result {
+    let grid = tiles(op, (inp.len, CHUNK), (1, 1), 1)?;
+    let chunks = int(op, "the number of chunks", grid[0] as usize)?;
+    let partial = Value::Ptr(gpu.scratch(grid[0] as usize * 4)?);
+    let kernel = gpu.kernel(op, REDUCE, &[], op)?;
+    let geometry = Geometry::of(grid, THREADS);
+    gpu.launch(op, op, &kernel, geometry, &[partial, inp.into(), inp.len.into()])?;
+
+    let kernel = gpu.kernel(op, REDUCE, &[], finish)?;
+    let geometry = Geometry::line(1, FINISH_THREADS);
+    gpu.launch(op, finish, &kernel, geometry, &[out.into(), partial, chunks])
 }

@@ -24,11 +24,19 @@ macro_rules! sources {
 }
 
 sources! {
+    ADAMW = "adamw.cu";
     ATTENTION = "attention/simt.cu";
+    BIAS = "bias.cu";
+    CROSS_ENTROPY = "cross_entropy.cu";
+    DROPOUT = "dropout.cu";
+    EMBEDDING = "embedding.cu";
     GELU = "gelu.cu";
+    LAYERNORM = "layernorm.cu";
     MATMUL = "matmul/simt.cu";
     MATMUL_AMPERE = "matmul/ampere.cu";
+    REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
+    SOFTMAX = "softmax.cu";
     UNFUSED = "attention/unfused.cu";
 }
 
@@ -49,6 +57,7 @@ headers!(
     "lib/philox.cuh",
     "lib/ptx.cuh",
     "lib/reduce.cuh",
+    "lib/rows.cuh",
     "lib/tile.cuh",
     "lib/tile_mma.cuh",
     "lib/types.cuh",

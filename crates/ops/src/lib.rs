@@ -19,11 +19,12 @@ mod ops;
 pub mod philox;
 pub mod reference;
 mod slot;
+pub mod workload;
 
 pub use constants::{AdamW, Dropout, Rounding, stochastic_bits};
 pub use error::{Error, Result};
 pub use ops::Ops;
-pub use slot::{Act, Grad, Kind, Slot, Stat, Tag, Tok};
+pub use slot::{Act, Grad, Kind, Slot, Stat, Tag, Ticket, Tok};
 
 /// Target index of a position that takes no part in the loss.
 pub const IGNORE: u32 = u32::MAX;

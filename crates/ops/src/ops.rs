@@ -1,6 +1,6 @@
 //! The list of operations.
 
-use crate::{Act, AdamW, Dropout, Grad, Kind, Result, Slot, Stat, Tok, Update};
+use crate::{Act, AdamW, Dropout, Grad, Kind, Result, Slot, Stat, Ticket, Tok, Update};
 
 /// The operations. See the crate's documentation for the names of dimensions.
 ///
@@ -65,6 +65,35 @@ pub trait Ops {
 
     /// Waits until everything asked for before is done.
     fn synchronize(&mut self) -> Result;
+
+    // ---- without waiting
+
+    /// Asks for a copy to host memory, of what `src` will hold once everything asked for before is done; it
+    /// does not wait for that. [`collect`](Ops::collect) gives it.
+    fn fetch(&mut self, src: Slot<Stat>) -> Result<Ticket>;
+
+    /// Whether [`collect`](Ops::collect) would not have to wait.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    fn fetched(&mut self, ticket: &Ticket) -> Result<bool>;
+
+    /// Waits for a copy and gives it; `dst` is as long as its source was.
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result;
+
+    /// Begins a sequence of ops that is asked for again and again, each time with the same shapes, though perhaps
+    /// with other slots and constants: a backend may record it and hand it to the device as one. `number`
+    /// tells sequences apart. Until [`submit`](Ops::submit) nothing is allocated, freed, uploaded, downloaded or
+    /// waited for.
+    fn record(&mut self, number: u32) -> Result {
+        let _ = number;
+        Ok(())
+    }
+
+    /// Ends the sequence; only now is it certain to be on its way.
+    fn submit(&mut self) -> Result {
+        Ok(())
+    }
 
     // ---- embedding
 

@@ -59,6 +59,15 @@ kind!(Grad, f32);
 kind!(Stat, f32);
 kind!(Tok, u32);
 
+/// A copy on its way to host memory; see [`Ops::fetch`](crate::Ops::fetch). It cannot be collected twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which copy, in a backend's own numbering.
+    pub number: usize,
+    /// Elements.
+    pub len: usize,
+}
+
 /// A range of elements in one allocation of a backend.
 ///
 /// A slot is a plain index, free to copy: it borrows nothing. The backend owns the memory, and every op checks

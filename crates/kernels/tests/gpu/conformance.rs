@@ -44,7 +44,7 @@ macro_rules! conformance {
 }
 
 conformance! {
-    memory: "device", "alloc", "upload", "download", "copy", "zero", "free";
+    memory: "device", "alloc", "upload", "download", "copy", "zero", "free", "fetch", "collect", "record";
     embedding: "embedding";
     layernorm: "layernorm", "residual_layernorm";
     residual: "residual_forward", "residual_backward";

@@ -1,7 +1,7 @@
 //! What each op asks of its arguments, whatever the backend: shapes, constants, and which tensors it writes.
 
 use super::{Arg, Args, rows};
-use crate::{Act, AdamW, Dropout, Error, Grad, Kind, Result, Slot, Stat, Tok};
+use crate::{Act, AdamW, Dropout, Error, Grad, Kind, Result, Slot, Stat, Ticket, Tok};
 
 /// Refuses a vocabulary that its padded size does not hold.
 fn vocabulary(op: &'static str, V: usize, Vp: usize) -> Result {
@@ -17,6 +17,24 @@ pub fn copy<K: Kind>(dst: Slot<K>, src: Slot<K>) -> Result<Args<1, 1, 0>> {
     let write = [Arg::new(OP, "dst", dst, src.len)?];
     let read = [Arg::new(OP, "src", src, src.len)?];
     Ok(Args { op: OP, write, read, tokens: [] })
+}
+
+/// The arguments of [`Ops::fetch`](crate::Ops::fetch).
+pub fn fetch(src: Slot<Stat>) -> Result<Args<0, 1, 0>> {
+    const OP: &str = "fetch";
+    Ok(Args { op: OP, write: [], read: [Arg::new(OP, "src", src, src.len)?], tokens: [] })
+}
+
+/// Refuses to collect into another length than was fetched.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub fn collect(dst: &[f32], ticket: &Ticket) -> Result {
+    if dst.len() == ticket.len {
+        return Ok(());
+    }
+    let message = format!("dst must hold {} elements, got {}", ticket.len, dst.len());
+    Err(Error::Argument { op: "collect", message })
 }
 
 /// The arguments of [`Ops::embedding_forward`](crate::Ops::embedding_forward).

@@ -3,7 +3,7 @@
 use super::check::Verdict;
 use super::data::Precision;
 use super::{Case, Cases, What};
-use crate::{Act, Error, Grad, Kind, Ops, Result, Slot, Stat, Tag, Tok};
+use crate::{Act, Dropout, Error, Grad, Kind, Ops, Result, Slot, Stat, Tag, Tok};
 
 /// What a case of a memory op checks.
 #[derive(Clone, Copy)]
@@ -24,6 +24,10 @@ pub(super) enum Check {
     UseAfterFree,
     BeyondTheEnd,
     WrongKind,
+    Fetch,
+    Fetched,
+    Collect,
+    Sequences,
     Master,
 }
 
@@ -45,6 +49,12 @@ pub(super) fn cases(c: &mut Cases) {
         ("free", "use after it", Check::UseAfterFree),
         ("upload", "a slot that reaches past its allocation", Check::BeyondTheEnd),
         ("upload", "a slot of another kind", Check::WrongKind),
+        ("fetch", "what a slot held then, several at once", Check::Fetch),
+        ("fetched", "in the end", Check::Fetched),
+        ("collect", "what a slot held then, several at once", Check::Fetch),
+        ("collect", "another length", Check::Collect),
+        ("record", "a sequence again and again, with other slots", Check::Sequences),
+        ("submit", "a sequence again and again, with other slots", Check::Sequences),
     ] {
         c.list.push(Case { op, name: name.into(), what: What::Memory(check) });
     }
@@ -57,6 +67,10 @@ impl Check {
             Check::Rounding => rounding(ops),
             Check::UseAfterFree => use_after_free(ops),
             Check::WrongKind => wrong_kind(ops),
+            Check::Fetch => fetch(ops),
+            Check::Fetched => fetched(ops),
+            Check::Collect => collect(ops),
+            Check::Sequences => sequences(ops),
             Check::Master => super::rounding::master(ops),
             _ => {
                 self.of_kind::<_, Act>(ops)?;
@@ -81,9 +95,7 @@ impl Check {
             Check::Free => free::<O, K>(ops),
             Check::FreeRefused => free_refused::<O, K>(ops),
             Check::BeyondTheEnd => beyond_the_end::<O, K>(ops),
-            Check::Describes | Check::Rounding | Check::UseAfterFree | Check::WrongKind | Check::Master => {
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 }
@@ -267,6 +279,75 @@ fn free_refused<O: Ops, K: Kind>(ops: &mut O) -> Verdict {
     holds(ops, slot, &sample::<K>())?;
     ok(ops.free(slot))?;
     refused("free", "what was given back", ops.free(slot))
+}
+
+fn fetch(ops: &mut impl Ops) -> Verdict {
+    let slot = filled::<_, Stat>(ops)?;
+    let mut held = sample::<Stat>();
+    let first = ok(ops.fetch(slot))?;
+    ok(ops.upload(slot.slice(0..1), &[7.0]))?;
+    let second = ok(ops.fetch(slot))?;
+    let part = ok(ops.fetch(slot.slice(1..3)))?;
+    ok(ops.zero(slot))?;
+    let mut got = [0.0; 5];
+    ok(ops.collect(&mut got[..2], part))?;
+    if got[..2] != held[1..3] {
+        return Err(format!("a part gave {:?}, expected {:?}", &got[..2], &held[1..3]));
+    }
+    ok(ops.collect(&mut got, first))?;
+    if got[..] != held[..] {
+        return Err(format!("{got:?} was fetched, expected {held:?}"));
+    }
+    held[0] = 7.0;
+    ok(ops.collect(&mut got, second))?;
+    if got[..] != held[..] {
+        return Err(format!("{got:?} was fetched after a change, expected {held:?}"));
+    }
+    ok(ops.free(slot))
+}
+
+fn fetched(ops: &mut impl Ops) -> Verdict {
+    let slot = filled::<_, Stat>(ops)?;
+    let ticket = ok(ops.fetch(slot))?;
+    ok(ops.synchronize())?;
+    if !ok(ops.fetched(&ticket))? {
+        return Err("everything is done, and the copy is not there".into());
+    }
+    ok(ops.collect(&mut [0.0; 5], ticket))?;
+    ok(ops.free(slot))
+}
+
+fn collect(ops: &mut impl Ops) -> Verdict {
+    let slot = filled::<_, Stat>(ops)?;
+    for len in [0, 4, 6] {
+        let ticket = ok(ops.fetch(slot))?;
+        refused("collect", &format!("{len} elements of 5"), ops.collect(&mut vec![0.0; len], ticket))?;
+    }
+    ok(ops.free(slot))
+}
+
+/// out = dropout(gelu(inp)), with other tensors, another seed and another probability each time.
+fn sequences(ops: &mut impl Ops) -> Verdict {
+    let inp = filled::<_, Act>(ops)?;
+    let between: Slot<Act> = ok(ops.alloc(5))?;
+    for round in 0..5_u32 {
+        let (out, plain): (Slot<Act>, Slot<Act>) = (ok(ops.alloc(5))?, ok(ops.alloc(5))?);
+        let dropout = Dropout { p: 0.1 * round as f32, seed: round.into(), site: round };
+        ok(ops.zero(between))?;
+        ok(ops.record(3))?;
+        ok(ops.gelu_forward(between, inp))?;
+        ok(ops.dropout_forward(out, between, dropout))?;
+        ok(ops.submit())?;
+        ok(ops.gelu_forward(between, inp))?;
+        ok(ops.dropout_forward(plain, between, dropout))?;
+        let mut expected = [0.0; 5];
+        ok(ops.download(&mut expected, plain))?;
+        holds(ops, out, &expected)?;
+        ok(ops.free(out))?;
+        ok(ops.free(plain))?;
+    }
+    ok(ops.free(between))?;
+    ok(ops.free(inp))
 }
 
 fn use_after_free(ops: &mut impl Ops) -> Verdict {

@@ -3,7 +3,7 @@
 use super::{Float, Host, Kernels};
 use crate::args::signatures as args;
 use crate::reference::attention::Heads;
-use crate::{Act, AdamW, Dropout, Grad, Kind, Ops, Result, Slot, Stat, Tok, Update};
+use crate::{Act, AdamW, Dropout, Grad, Kind, Ops, Result, Slot, Stat, Ticket, Tok, Update};
 
 /// The view of an argument that may be missing.
 fn present<F>(view: &[F]) -> Option<&[F]> {
@@ -54,6 +54,20 @@ impl<K: Kernels> Ops for Host<K> {
 
     fn synchronize(&mut self) -> Result {
         Ok(())
+    }
+
+    fn fetch(&mut self, src: Slot<Stat>) -> Result<Ticket> {
+        let ([], [src], []) = self.memory.views(args::fetch(src)?)?;
+        Ok(self.fetched.put(src))
+    }
+
+    fn fetched(&mut self, _: &Ticket) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result {
+        args::collect(dst, &ticket)?;
+        self.fetched.take(dst, ticket)
     }
 
     fn embedding_forward(

@@ -4,10 +4,12 @@
 //! [`Kernels`]: the float64 [`reference`](crate::reference), the f32 CPU backend, or a mutant of either.
 
 mod adapter;
+mod fetched;
 mod float;
 mod kernels;
 mod memory;
 
+use fetched::Fetched;
 pub use float::Float;
 pub use kernels::Kernels;
 pub use memory::Memory;
@@ -17,13 +19,14 @@ use crate::{Kind, Result, Slot};
 /// A backend in host memory: [`Ops`](crate::Ops) over a set of [`Kernels`].
 pub struct Host<K: Kernels> {
     memory: Memory<K::F>,
+    fetched: Fetched,
     kernels: K,
 }
 
 impl<K: Kernels> Host<K> {
     /// A backend with nothing allocated.
     pub fn with(kernels: K) -> Self {
-        Host { memory: Memory::default(), kernels }
+        Host { memory: Memory::default(), fetched: Fetched::default(), kernels }
     }
 
     /// What computes.

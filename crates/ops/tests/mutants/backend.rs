@@ -2,7 +2,7 @@
 
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{
-    Act, AdamW, Dropout, Error, Grad, Kind, Ops, Result, Rounding, Slot, Stat, Tag, Tok, Update,
+    Act, AdamW, Dropout, Error, Grad, Kind, Ops, Result, Rounding, Slot, Stat, Tag, Ticket, Tok, Update,
     stochastic_bits,
 };
 
@@ -12,6 +12,11 @@ pub struct Altered {
     op: &'static str,
     fault: &'static str,
     calls: u32,
+    /// Sequences begun, and whether the one under way is left out.
+    recorded: u32,
+    left_out: bool,
+    /// What was fetched, and is copied only when it is collected.
+    held: Option<Slot<Stat>>,
     /// The allocations of activations and of gradients, where these are stored as bf16.
     bf16: Option<(Vec<Slot<Act>>, Vec<Slot<Grad>>)>,
 }
@@ -25,6 +30,11 @@ pub const BACKEND_FAULTS: &[(&str, &[&str])] = &[
     ("copy", &["last element dropped", "overlaps", "reversed"]),
     ("zero", &["last element dropped", "the whole allocation"]),
     ("free", &["nothing", "a part", "twice"]),
+    ("fetch", &["late", "number used again"]),
+    ("fetched", &["never", "refuses"]),
+    ("collect", &["cut to length", "reversed"]),
+    ("record", &["refuses", "leaves a sequence out the second time"]),
+    ("submit", &["refuses", "leaves a sequence out at last"]),
     ("adamw", &["rounds to the nearest", "numbered by slot", "the same random numbers at every step"]),
     (
         "gelu_forward",
@@ -48,7 +58,7 @@ impl Altered {
     pub fn of(op: &'static str, fault: &'static str) -> Self {
         // How masters are rounded shows only where parameters are narrower.
         let bf16 = (op == "adamw").then(Default::default);
-        Altered { ops: Reference::new(), op, fault, calls: 0, bf16 }
+        Altered { ops: Reference::new(), op, fault, calls: 0, recorded: 0, left_out: false, held: None, bf16 }
     }
 
     /// A backend that computes in float64 and stores activations as bf16: no fault, and errors of its own size.
@@ -82,6 +92,11 @@ fn round<K: Kind>(ops: &mut Reference, slot: Slot<K>) -> Result {
     };
     let rounded: Vec<f64> = ops.read(slot)?.iter().map(|x| if x.is_nan() { *x } else { round(x) }).collect();
     ops.write(slot, &rounded)
+}
+
+/// The refusal of a good call.
+fn refusal(op: &'static str) -> Error {
+    Error::Argument { op, message: "refused".into() }
 }
 
 /// What an op's error becomes.
@@ -222,7 +237,62 @@ impl Ops for Altered {
         self.ops.synchronize()
     }
 
+    fn fetch(&mut self, src: S) -> Result<Ticket> {
+        let ticket = self.ops.fetch(src)?;
+        match self.fault("fetch") {
+            "late" => self.held = Some(src),
+            "number used again" => return Ok(Ticket { number: 0, ..ticket }),
+            _ => {}
+        }
+        Ok(ticket)
+    }
+
+    fn fetched(&mut self, ticket: &Ticket) -> Result<bool> {
+        match self.fault("fetched") {
+            "refuses" => Err(refusal("fetched")),
+            fault => Ok(fault != "never" && self.ops.fetched(ticket)?),
+        }
+    }
+
+    fn record(&mut self, number: u32) -> Result {
+        self.recorded += 1;
+        self.left_out = match (self.fault("record"), self.fault("submit"), self.recorded) {
+            ("refuses", ..) => return Err(refusal("record")),
+            ("leaves a sequence out the second time", _, 2) => true,
+            (_, "leaves a sequence out at last", 5) => true,
+            _ => false,
+        };
+        self.ops.record(number)
+    }
+
+    fn submit(&mut self) -> Result {
+        self.left_out = false;
+        if self.fault("submit") == "refuses" { Err(refusal("submit")) } else { self.ops.submit() }
+    }
+
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result {
+        match (self.fault("collect"), self.held) {
+            ("cut to length", _) => {
+                let mut whole = vec![0.0; ticket.len];
+                self.ops.collect(&mut whole, ticket)?;
+                let len = dst.len().min(whole.len());
+                dst[..len].copy_from_slice(&whole[..len]);
+                Ok(())
+            }
+            ("reversed", _) => {
+                self.ops.collect(dst, ticket)?;
+                dst.reverse();
+                Ok(())
+            }
+            (_, Some(src)) if src.len == dst.len() => self.ops.download(dst, src),
+            _ => self.ops.collect(dst, ticket),
+        }
+    }
+
     fn gelu_forward(&mut self, out: Slot<Act>, inp: Slot<Act>) -> Result {
+        if self.left_out {
+            return Ok(());
+        }
         let fault = self.fault("gelu_forward");
         let common = out.len.min(inp.len);
         let done = match fault {

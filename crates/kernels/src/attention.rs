@@ -2,7 +2,7 @@
 
 use wikigpt_ops::{Dropout, Error, Result};
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, dim, tiles};
 use crate::source::ATTENTION;
 use crate::{Define, Gpu, Tensor};
 
@@ -72,7 +72,7 @@ pub fn attention_forward(
     const OP: &str = "attention_forward";
     let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, dropout)?, OP)?;
     let geometry = Block::forward(HS).geometry(OP, B * NH, T)?;
-    let mut values = vec![out.into(), lse.into(), qkv.into(), int(OP, "T", T)?, int(OP, "NH", NH)?];
+    let mut values = vec![out.into(), lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     values.extend(mask(dropout));
     gpu.launch(OP, OP, &kernel, geometry, &values)
 }
@@ -96,7 +96,7 @@ pub fn attention_backward(
     const KV: &str = "attention_backward_kv";
     let defines = defines(OP, HS, dropout)?;
     let geometry = Block::backward(HS).geometry(OP, B * NH, T)?;
-    let mut rest = vec![lse.into(), qkv.into(), int(OP, "T", T)?, int(OP, "NH", NH)?];
+    let mut rest = vec![lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     rest.extend(mask(dropout));
     let delta = Value::Ptr(gpu.scratch(B * NH * T * size_of::<f32>())?);
 
@@ -136,7 +136,7 @@ pub fn attention_cached_forward(
     let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, Dropout::NONE)?, name)?;
     let mut values = vec![out.into(), kcache.into(), vcache.into(), qkv.into()];
     for (name, n) in [("Tn", Tn), ("pos", pos), ("Tmax", Tmax), ("NH", NH)] {
-        values.push(int(OP, name, n)?);
+        values.push(dim(OP, name, n)?);
     }
     gpu.launch(OP, name, &kernel, geometry, &values)
 }

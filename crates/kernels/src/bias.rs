@@ -2,7 +2,7 @@
 
 use wikigpt_ops::{Result, Update};
 
-use crate::launch::{Geometry, Value, int, tiles, width};
+use crate::launch::{Geometry, Value, int, width};
 use crate::source::BIAS;
 use crate::{Gpu, Tensor};
 
@@ -19,9 +19,9 @@ pub fn bias_forward(gpu: &mut Gpu, x: Tensor, bias: Tensor, N: usize, OC: usize)
     const OP: &str = "bias_forward";
     let rows = ROWS.max(N.div_ceil(CHUNKS));
     let width = width(gpu, OC, &[x, bias]);
-    let dims = [int(OP, "N", N)?, int(OP, "OC", OC)?, int(OP, "rows", rows)?, (width as i32).into()];
+    let dims = [int(OP, "N", N)?, int(OP, "OC", OC)?, rows as i32, width as i32].map(Value::from);
     let kernel = gpu.kernel(OP, BIAS, &[], OP)?;
-    let geometry = Geometry::of(tiles(OP, (OC, 32 * width), (N, rows), 1)?, THREADS);
+    let geometry = Geometry::plane(OC.div_ceil(32 * width), N.div_ceil(rows), THREADS);
     gpu.launch(OP, OP, &kernel, geometry, &[&[x.into(), bias.into()], &dims[..]].concat())
 }
 
@@ -40,15 +40,15 @@ pub fn bias_backward(
     let chunks = N.div_ceil(rows);
     let width = width(gpu, OC, &[dout]);
     let oc = int(OP, "OC", OC)?;
-    let dims = [int(OP, "N", N)?, oc, int(OP, "rows", rows)?, (width as i32).into()];
+    let dims = [int(OP, "N", N)?, oc, rows as i32, width as i32].map(Value::from);
     let partial = Value::Ptr(gpu.scratch(chunks * OC * 4)?);
 
     let kernel = gpu.kernel(OP, BIAS, &[], OP)?;
-    let geometry = Geometry::of(tiles(OP, (OC, 32 * width), (N, rows), 1)?, THREADS);
+    let geometry = Geometry::plane(OC.div_ceil(32 * width), chunks, THREADS);
     gpu.launch(OP, OP, &kernel, geometry, &[&[partial, dout.into()], &dims[..]].concat())?;
 
     let kernel = gpu.kernel(OP, BIAS, &[], FINISH)?;
-    let geometry = Geometry::of(tiles(OP, (OC, 32), (1, 1), 1)?, FINISH_THREADS);
-    let values = [dbias.into(), partial, (chunks as i32).into(), oc, update.into()];
+    let geometry = Geometry::plane(OC.div_ceil(32), 1, FINISH_THREADS);
+    let values = [dbias.into(), partial, (chunks as i32).into(), oc.into(), update.into()];
     gpu.launch(OP, FINISH, &kernel, geometry, &values)
 }

@@ -3,7 +3,7 @@
 use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
 use wikigpt_ops::Result;
 
-use crate::launch::{Geometry, int, tiles};
+use crate::launch::{Geometry, int};
 use crate::source::CROSS_ENTROPY;
 use crate::{Gpu, Tensor};
 
@@ -22,11 +22,10 @@ pub fn cross_entropy_forward(
     Vp: usize,
 ) -> Result {
     const OP: &str = "cross_entropy_forward";
-    let (v, vp) = (int(OP, "V", V)?, int(OP, "Vp", Vp)?);
+    let (n, v, vp) = (int(OP, "N", N)?, int(OP, "V", V)?, int(OP, "Vp", Vp)?);
     let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
-    let geometry = Geometry::of(tiles(OP, (N, 1), (1, 1), 1)?, THREADS);
-    let values = [losses.into(), logits.into(), targets.into(), v, vp];
-    gpu.launch(OP, OP, &kernel, geometry, &values)
+    let values = [losses.into(), logits.into(), targets.into(), v.into(), vp.into()];
+    gpu.launch(OP, OP, &kernel, Geometry::line(n as u32, THREADS), &values)
 }
 
 /// The losses, and the gradient in place of the logits.
@@ -41,13 +40,13 @@ pub fn cross_entropy_forward_backward(
     scale: f32,
 ) -> Result {
     const OP: &str = "cross_entropy_forward_backward";
-    let (v, vp) = (int(OP, "V", V)?, int(OP, "Vp", Vp)?);
+    let (n, v, vp) = (int(OP, "N", N)?, int(OP, "V", V)?, int(OP, "Vp", Vp)?);
     let bytes = (V * gpu.precision().bytes()).next_multiple_of(16);
     let most = gpu.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN) as usize;
     let staged = bytes + SCRATCH <= most;
     let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
-    let geometry =
-        Geometry::of(tiles(OP, (N, 1), (1, 1), 1)?, THREADS).shared(if staged { bytes } else { 0 } as u32);
-    let values = [losses.into(), logits.into(), targets.into(), v, vp, scale.into(), staged.into()];
+    let geometry = Geometry::line(n as u32, THREADS).shared(if staged { bytes } else { 0 } as u32);
+    let values =
+        [losses.into(), logits.into(), targets.into(), v.into(), vp.into(), scale.into(), staged.into()];
     gpu.launch(OP, OP, &kernel, geometry, &values)
 }

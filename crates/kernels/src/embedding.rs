@@ -2,7 +2,7 @@
 
 use wikigpt_ops::{Result, Update};
 
-use crate::launch::{Geometry, Value, int, tiles, width};
+use crate::launch::{Geometry, Value, int, width};
 use crate::source::EMBEDDING;
 use crate::{Gpu, Tensor};
 
@@ -29,12 +29,11 @@ pub fn embedding_forward(
 ) -> Result {
     const OP: &str = "embedding_forward";
     let width = width(gpu, C, &[out, wte, wpe]);
-    let [b, t, c, pos] = [("B", B), ("T", T), ("C", C), ("pos", pos)].map(|(name, n)| int(OP, name, n));
-    let dims = [b?, t?, c?, pos?, (width as i32).into()];
+    let dims = [int(OP, "B", B)?, int(OP, "T", T)?, int(OP, "C", C)?, int(OP, "pos", pos)?, width as i32];
     let kernel = gpu.kernel(OP, EMBEDDING, &[], OP)?;
-    let geometry = Geometry::of(tiles(OP, (T, WARPS), (C, 32 * width), 1)?, THREADS);
+    let geometry = Geometry::plane(T.div_ceil(WARPS), C.div_ceil(32 * width), THREADS);
     let tensors = [out, tokens, wte, wpe].map(Value::from);
-    gpu.launch(OP, OP, &kernel, geometry, &[&tensors[..], &dims].concat())
+    gpu.launch(OP, OP, &kernel, geometry, &[&tensors[..], &dims.map(Value::from)].concat())
 }
 
 /// dwte += the rows of dout by token, dwpe (set or added) by position.
@@ -52,15 +51,25 @@ pub fn embedding_backward(
     const OP: &str = "embedding_backward";
     let width = width(gpu, C, &[dwte, dwpe, dout]);
     let rows = dwpe.len / C;
+    let positions = int(OP, "B·T", B * T)?;
     let [b, t, c, table] =
         [("B", B), ("T", T), ("C", C), ("wpe's rows", rows)].map(|(name, n)| int(OP, name, n));
     let (b, t, c, table) = (b?, t?, c?, table?);
-    by_token(gpu, OP, dwte, dout, tokens, C, width)?;
+    by_token(gpu, OP, dwte, dout, tokens, positions, c, width)?;
 
     const POSITIONS: &str = "embedding_backward_positions";
     let kernel = gpu.kernel(OP, EMBEDDING, &[], POSITIONS)?;
-    let geometry = Geometry::of(tiles(OP, (rows, WARPS), (C, 32 * width), 1)?, THREADS);
-    let values = [dwpe.into(), dout.into(), b, t, c, table, update.into(), (width as i32).into()];
+    let geometry = Geometry::plane(rows.div_ceil(WARPS), C.div_ceil(32 * width), THREADS);
+    let values = [
+        dwpe.into(),
+        dout.into(),
+        b.into(),
+        t.into(),
+        c.into(),
+        table.into(),
+        update.into(),
+        (width as i32).into(),
+    ];
     gpu.launch(OP, POSITIONS, &kernel, geometry, &values)
 }
 
@@ -71,7 +80,8 @@ fn by_token(
     dwte: Tensor,
     dout: Tensor,
     tokens: Tensor,
-    C: usize,
+    positions: i32,
+    c: i32,
     width: usize,
 ) -> Result {
     const COUNT: &str = "embedding_backward_count";
@@ -79,9 +89,8 @@ fn by_token(
     const SCATTER: &str = "embedding_backward_scatter";
     const TOKENS: &str = "embedding_backward_tokens";
     const JOIN: &str = "embedding_backward_join";
-    let P = tokens.len;
-    let (positions, c) = (int(op, "B·T", P)?, int(op, "C", C)?);
-    let (blocks, columns) = (P.div_ceil(TILE), C.div_ceil(32 * width));
+    let (P, C) = (positions as usize, c as usize);
+    let (tiles, columns) = (P.div_ceil(TILE), C.div_ceil(32 * width));
     // Long chunks leave few partial sums, short ones are many and keep the device busy.
     let chunk = (P / 512).clamp(32, 128);
     let chunks = P.div_ceil(chunk);
@@ -89,7 +98,7 @@ fn by_token(
     // Keys and positions, twice, as a pass reads one pair and writes the other; counts; partial sums. Each part begins at a
     // multiple of 16 bytes.
     let list = (P * 4).next_multiple_of(16);
-    let (counts, partial) = (4 * list, 4 * list + DIGITS * blocks * 4);
+    let (counts, partial) = (4 * list, 4 * list + DIGITS * tiles * 4);
     let scratch = gpu.scratch(partial + chunks * 2 * C * 4)?;
     let at = |bytes: usize| Value::Ptr(scratch + bytes as u64);
     let (counts, partial) = (at(counts), at(partial));
@@ -97,27 +106,28 @@ fn by_token(
 
     let [count, scan, scatter] = [COUNT, SCAN, SCATTER].map(|name| gpu.kernel(op, EMBEDDING, &[], name));
     let (count, scan, scatter) = (count?, scan?, scatter?);
-    let tile = Geometry::of(tiles(op, (P, TILE), (1, 1), 1)?, THREADS);
-    let all = int(op, "the number of counts", DIGITS * blocks)?;
+    let blocks = Geometry::line(tiles as u32, THREADS);
     let (mut keys, mut order) = (Value::from(tokens), Value::Ptr(0));
     let bits = usize::BITS - (dwte.len / C - 1).leading_zeros();
     for pass in 0..bits.div_ceil(DIGIT_BITS).max(1) {
         let shift = Value::from((pass * DIGIT_BITS) as i32);
         let [keys_out, order_out] = lists[pass as usize % 2];
-        gpu.launch(op, COUNT, &count, tile, &[counts, keys, positions, shift])?;
+        gpu.launch(op, COUNT, &count, blocks, &[counts, keys, positions.into(), shift])?;
+        let all = Value::from((DIGITS * tiles) as i32);
         gpu.launch(op, SCAN, &scan, Geometry::line(1, SCAN_THREADS), &[counts, all])?;
-        let values = [keys_out, order_out, keys, order, counts, positions, shift];
-        gpu.launch(op, SCATTER, &scatter, tile, &values)?;
+        let values = [keys_out, order_out, keys, order, counts, positions.into(), shift];
+        gpu.launch(op, SCATTER, &scatter, blocks, &values)?;
         (keys, order) = (keys_out, order_out);
     }
 
-    let dims = [positions, c, (chunk as i32).into(), (width as i32).into()];
+    let dims = [positions, c, chunk as i32, width as i32].map(Value::from);
     let kernel = gpu.kernel(op, EMBEDDING, &[], TOKENS)?;
-    let geometry = Geometry::of(tiles(op, (chunks * columns, WARPS), (1, 1), 1)?, THREADS);
+    let warps = int(op, "the number of warps", chunks * columns)? as usize;
+    let geometry = Geometry::plane(warps.div_ceil(WARPS), 1, THREADS);
     let values = [&[dwte.into(), partial, dout.into(), keys, order], &dims[..]].concat();
     gpu.launch(op, TOKENS, &kernel, geometry, &values)?;
 
     let kernel = gpu.kernel(op, EMBEDDING, &[], JOIN)?;
-    let geometry = Geometry::of(tiles(op, (P, chunk), (C, 32 * width), 1)?, THREADS);
+    let geometry = Geometry::plane(chunks, columns, THREADS);
     gpu.launch(op, JOIN, &kernel, geometry, &[&[dwte.into(), partial, keys], &dims[..]].concat())
 }

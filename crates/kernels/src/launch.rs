@@ -110,9 +110,22 @@ pub fn elementwise(gpu: &Gpu, len: usize) -> Geometry {
 }
 
 /// A dimension that a kernel takes as `int`.
-pub fn int(op: &'static str, name: &str, n: usize) -> Result<Value> {
-    let message = || format!("{name} may be up to {} on a GPU, got {n}", i32::MAX);
-    i32::try_from(n).map(Value::I32).map_err(|_| Error::Argument { op, message: message() })
+///
+/// # Errors
+/// [`Error::Argument`] if it is larger than one holds.
+pub fn int(op: &'static str, name: &str, dimension: usize) -> Result<i32> {
+    i32::try_from(dimension).map_err(|_| Error::Argument {
+        op,
+        message: format!("{name} can be at most {} on a GPU, got {dimension}", i32::MAX),
+    })
+}
+
+/// The same as an argument.
+///
+/// # Errors
+/// Those of [`int`].
+pub fn dim(op: &'static str, name: &str, dimension: usize) -> Result<Value> {
+    int(op, name, dimension).map(Value::I32)
 }
 
 /// A grid that reaches over `x` and `y` in tiles, `z` times.
@@ -154,9 +167,9 @@ impl Geometry {
         Geometry { grid: [blocks, 1, 1], block: [threads, 1, 1], shared: 0 }
     }
 
-    /// Blocks of so many threads in one dimension.
-    pub fn of(grid: [u32; 3], threads: u32) -> Geometry {
-        Geometry { grid, block: [threads, 1, 1], shared: 0 }
+    /// Blocks in two dimensions.
+    pub fn plane(x: usize, y: usize, threads: u32) -> Geometry {
+        Geometry { grid: [x as u32, y as u32, 1], block: [threads, 1, 1], shared: 0 }
     }
 
     /// With dynamic shared memory.

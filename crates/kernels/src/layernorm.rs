@@ -2,7 +2,7 @@
 
 use wikigpt_ops::{Result, Update};
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, int};
 use crate::source::LAYERNORM;
 use crate::{Define, Gpu, Tensor};
 
@@ -59,8 +59,8 @@ fn forward(
     let (n, defines) = (int(op, "N", N)?, channels(op, C)?);
     let rows = rows(gpu, N, 32);
     let kernel = gpu.kernel(op, LAYERNORM, &defines, op)?;
-    let geometry = Geometry::of(tiles(op, (N, rows), (1, 1), 1)?, threads(gpu, C));
-    let others = [bias.into(), n, eps.into(), (rows as i32).into()];
+    let geometry = Geometry::plane(N.div_ceil(rows), 1, threads(gpu, C));
+    let others = [bias.into(), n.into(), eps.into(), (rows as i32).into()];
     gpu.launch(op, op, &kernel, geometry, &[tensors, &others].concat())
 }
 
@@ -90,7 +90,7 @@ pub fn layernorm_backward(
     let partial = Value::Ptr(gpu.scratch(vectors * blocks * C * 4)?);
 
     let kernel = gpu.kernel(OP, LAYERNORM, &defines, OP)?;
-    let geometry = Geometry::of(tiles(OP, (N, rows), (1, 1), 1)?, threads(gpu, C));
+    let geometry = Geometry::plane(blocks, 1, threads(gpu, C));
     let values = [
         dinp.into(),
         partial,
@@ -99,7 +99,7 @@ pub fn layernorm_backward(
         weight.into(),
         mean.into(),
         rstd.into(),
-        n,
+        n.into(),
         (rows as i32).into(),
         dbias.is_some().into(),
         update_inp.into(),
@@ -107,15 +107,14 @@ pub fn layernorm_backward(
     gpu.launch(OP, OP, &kernel, geometry, &values)?;
 
     let kernel = gpu.kernel(OP, LAYERNORM, &defines, FINISH)?;
-    let geometry = Geometry::of(tiles(OP, (C, WARP), (vectors, 1), 1)?, FINISH_THREADS);
+    let geometry = Geometry::plane(C.div_ceil(WARP), vectors, FINISH_THREADS);
     let values = [dweight.into(), dbias.into(), partial, (blocks as i32).into(), update.into()];
     gpu.launch(OP, FINISH, &kernel, geometry, &values)
 }
 
 /// The constant that the program is specialised on.
 fn channels(op: &'static str, C: usize) -> Result<[Define; 1]> {
-    int(op, "C", C)?;
-    Ok([("CHANNELS", C.to_string())])
+    Ok([("CHANNELS", int(op, "C", C)?.to_string())])
 }
 
 /// Rows of a block: `most`, so that what the block reads or leaves besides them weighs little, unless there would be fewer

@@ -2,9 +2,9 @@
 
 use wikigpt_ops::{Result, Update};
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, dim, tiles};
 use crate::source::{MATMUL, MATMUL_AMPERE, Source};
-use crate::{Define, Gpu, Precision, Tensor};
+use crate::{Define, Gpu, Tensor, Tier};
 
 /// Rows and columns of a block's tile of the product: `BLOCK_M` and `BLOCK_N`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +43,14 @@ impl Tile {
 
 /// N, C, OC as the kernels take them.
 fn dims(op: &'static str, N: usize, C: usize, OC: usize) -> Result<[Value; 3]> {
-    Ok([int(op, "N", N)?, int(op, "C", C)?, int(op, "OC", OC)?])
+    Ok([dim(op, "N", N)?, dim(op, "C", C)?, dim(op, "OC", OC)?])
 }
 
 /// The program whose kernels take these tensors. Tensor cores multiply bf16, and their operands are copied in 16 bytes: rows must be
 /// whole numbers of that, and tensors begin at one. Those of a model do.
 fn program(gpu: &Gpu, tensors: &[Option<Tensor>], C: usize, OC: usize) -> Source {
     let even = C.is_multiple_of(8) && OC.is_multiple_of(8) && tensors.iter().flatten().all(|x| x.aligned());
-    let ampere = gpu.precision() == Precision::Bf16 && gpu.info().capability >= (8, 0) && even;
-    if ampere { MATMUL_AMPERE } else { MATMUL }
+    if gpu.tier() == Tier::Ampere && even { MATMUL_AMPERE } else { MATMUL }
 }
 
 /// Launches the kernel of the op's name on its tensors, dimensions and what follows them, for a product of `rows` by `columns`.
@@ -185,7 +184,7 @@ pub fn matmul_backward_weight(
     let partial = Value::Ptr(gpu.scratch(slices * (OC * C + OC) * size_of::<f32>())?);
     let mut values = vec![partial, dout.into(), inp.into()];
     values.extend(dims(OP, N, C, OC)?);
-    values.push(int(OP, "N", slice)?);
+    values.push(dim(OP, "N", slice)?);
     values.push(dbias.is_some().into());
     let kernel = gpu.kernel(OP, source, &tile.defines(), SLICES)?;
     gpu.launch(OP, SLICES, &kernel, tile.geometry(OP, OC, C, slices)?, &values)?;
@@ -197,9 +196,9 @@ pub fn matmul_backward_weight(
         dweight.into(),
         dbias.into(),
         partial,
-        int(OP, "slices", slices)?,
-        int(OP, "C", C)?,
-        int(OP, "OC", OC)?,
+        dim(OP, "slices", slices)?,
+        dim(OP, "C", C)?,
+        dim(OP, "OC", OC)?,
         update.into(),
     ];
     gpu.launch(OP, FINISH, &kernel, Geometry::line(blocks as u32, 256), &values)

@@ -2,7 +2,7 @@
 
 use wikigpt_ops::Result;
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, int};
 use crate::source::REDUCE;
 use crate::{Gpu, Tensor};
 
@@ -23,14 +23,13 @@ pub fn global_norm(gpu: &mut Gpu, out: Tensor, grads: Tensor) -> Result {
 }
 
 fn reduce(gpu: &mut Gpu, op: &'static str, finish: &'static str, out: Tensor, inp: Tensor) -> Result {
-    let grid = tiles(op, (inp.len, CHUNK), (1, 1), 1)?;
-    let chunks = int(op, "the number of chunks", grid[0] as usize)?;
-    let partial = Value::Ptr(gpu.scratch(grid[0] as usize * 4)?);
+    let chunks = int(op, "the number of chunks", inp.len.div_ceil(CHUNK))?;
+    let partial = Value::Ptr(gpu.scratch(chunks as usize * 4)?);
     let kernel = gpu.kernel(op, REDUCE, &[], op)?;
-    let geometry = Geometry::of(grid, THREADS);
+    let geometry = Geometry::line(chunks as u32, THREADS);
     gpu.launch(op, op, &kernel, geometry, &[partial, inp.into(), inp.len.into()])?;
 
     let kernel = gpu.kernel(op, REDUCE, &[], finish)?;
     let geometry = Geometry::line(1, FINISH_THREADS);
-    gpu.launch(op, finish, &kernel, geometry, &[out.into(), partial, chunks])
+    gpu.launch(op, finish, &kernel, geometry, &[out.into(), partial, chunks.into()])
 }

@@ -3,7 +3,7 @@
 use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
 use wikigpt_ops::Result;
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, int};
 use crate::source::SOFTMAX;
 use crate::{Gpu, Tensor};
 
@@ -37,10 +37,11 @@ fn launch(gpu: &mut Gpu, op: &'static str, tensors: &[Tensor], kept: usize, R: u
     let staged = bytes <= most;
     let warps = if staged { (SHARED / bytes).clamp(1, WARPS) } else { WARPS };
     let (r, t) = (int(op, "R", R)?, int(op, "T", T)?);
+    let blocks = int(op, "the number of blocks", (R * T).div_ceil(warps))?;
     let kernel = gpu.kernel(op, SOFTMAX, &[], op)?;
-    let geometry = Geometry::of(tiles(op, (R * T, warps), (1, 1), 1)?, warps as u32 * WARP);
+    let geometry = Geometry::line(blocks as u32, warps as u32 * WARP);
     let geometry = geometry.shared(if staged { warps * bytes } else { 0 } as u32);
-    let mut values: Vec<Value> = tensors.iter().map(|tensor| (*tensor).into()).collect();
-    values.extend([r, t, staged.into()]);
+    let mut values: Vec<_> = tensors.iter().map(|tensor| (*tensor).into()).collect();
+    values.extend([Value::from(r), t.into(), staged.into()]);
     gpu.launch(op, op, &kernel, geometry, &values)
 }

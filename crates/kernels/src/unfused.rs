@@ -2,7 +2,7 @@
 
 use wikigpt_ops::Result;
 
-use crate::launch::{Geometry, Value, int, tiles};
+use crate::launch::{Geometry, Value, dim, tiles};
 use crate::source::UNFUSED;
 use crate::{Gpu, Tensor};
 
@@ -26,7 +26,7 @@ fn launch(
     let grid = tiles(op, (columns, BLOCK), (T, BLOCK), B * NH)?;
     let mut values = tensors.to_vec();
     for (name, n) in [("T", T), ("NH", NH), ("HS", HS)] {
-        values.push(int(op, name, n)?);
+        values.push(dim(op, name, n)?);
     }
     let kernel = gpu.kernel(op, UNFUSED, &[], name)?;
     gpu.launch(op, name, &kernel, Geometry { grid, block: [THREADS, 1, 1], shared: 0 }, &values)

@@ -13,7 +13,7 @@ pub fn target() -> PathBuf {
 
 /// Loads the emulator in place of the driver, and NVRTC for it, before anything looks for them by name; or nothing, if the tests
 /// are to run on a card.
-fn load() {
+pub fn load() {
     static LOADED: OnceLock<()> = OnceLock::new();
     LOADED.get_or_init(|| {
         if std::env::var_os("WIKIGPT_TEST_DEVICE").is_some_and(|device| device == "cuda") {
@@ -50,6 +50,11 @@ fn cache() -> PathBuf {
 
 /// A backend in a precision, gradients of parameters in another.
 pub fn gpu(precision: Precision, grads: Precision) -> Gpu {
+    open_with(Options { grads, ..Options::new(0, precision) })
+}
+
+/// A backend opened so, with the tests' own folder of kernels.
+pub fn open_with(options: Options) -> Gpu {
     load();
-    Gpu::open(Options { grads, cache: Some(cache()), ..Options::new(0, precision) }).expect("a device")
+    Gpu::open(Options { cache: Some(cache()), ..options }).expect("a device")
 }

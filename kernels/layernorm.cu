@@ -13,7 +13,7 @@
 //   (a sum of squares less the square of the mean would lose its digits where the mean is large), for the result.
 // launch: blocks of THREADS, grid ⌈N/rows⌉: block i has rows i·rows to (i+1)·rows − 1. Up to C = 1024 a warp has a row, and a
 //   block of 8 warps as many at a time; beyond, a block has a row. The more rows a block has, the less weight, bias and
-//   partial sums weigh: 32 rows, and 64 in the backward, keep them below a twentieth.
+//   partial sums weigh: 32 rows, and 80 in the backward, keep them below a twentieth.
 //   The backward leaves the block's sums of dout·x̂, and behind those of all blocks its sums of dout if `biased`, in
 //   `partial` (2,blocks,C); layernorm_backward_finish, grid (⌈C/32⌉, 1 + biased), 16 warps, adds them up in order.
 // shared memory: up to C = 1024 weight and bias, and in the backward 8·(32·W + 32) floats, W = WIDTH<Act>.

@@ -84,7 +84,7 @@ pub fn layernorm_backward(
     const FINISH: &str = "layernorm_backward_finish";
     let (n, defines) = (int(OP, "N", N)?, channels(OP, C)?);
     // Blocks enough for each multiprocessor to have a few: more would only mean more partial sums.
-    let rows = rows(gpu, N, 64).max(N.div_ceil(4 * gpu.multiprocessors() as usize));
+    let rows = rows(gpu, N, 80).max(N.div_ceil(4 * gpu.multiprocessors() as usize));
     let blocks = N.div_ceil(rows);
     let vectors = 1 + usize::from(dbias.is_some());
     let partial = Value::Ptr(gpu.scratch(vectors * blocks * C * 4)?);

@@ -123,6 +123,8 @@ pub(super) struct Part {
     pub known: Vector,
     /// Of which writes a proxy fence came in between.
     pub fenced: Vector,
+    /// Of which writes a fence of the proxy of tensor maps did.
+    pub mapped: Vector,
     /// What a fence of the device's scope has made visible to all, by whomever it was.
     pub visible: Vector,
 }
@@ -131,6 +133,7 @@ impl Part {
     fn join(&mut self, other: &Part) {
         self.known.join(&other.known);
         self.fenced.join(&other.fenced);
+        self.mapped.join(&other.mapped);
         self.visible.join(&other.visible);
     }
 }
@@ -181,6 +184,12 @@ impl Clock {
     pub(super) fn fence_proxy(&mut self, warp: u16, mask: u32, time: u32) {
         self.own.fenced.raise(warp, mask, time);
         self.parts().for_each(|Part { known, fenced, .. }| fenced.join(known));
+    }
+
+    /// A fence of the proxy of tensor maps, likewise.
+    pub(super) fn fence_maps(&mut self, warp: u16, mask: u32, time: u32) {
+        self.own.mapped.raise(warp, mask, time);
+        self.parts().for_each(|Part { known, mapped, .. }| mapped.join(known));
     }
 
     /// A fence of the device's scope, likewise.

@@ -5,7 +5,7 @@
 //! history is the set of accesses that a later one may still race with: whatever a newer access is ordered after and stands for
 //! is forgotten.
 
-use super::clock::Clock;
+use super::clock::{Clock, Part};
 
 /// Bytes of a line.
 pub(super) const LINE: u32 = 64;
@@ -20,6 +20,8 @@ pub(super) const ASYNC: u8 = 2;
 pub(super) const CONSTANT: u8 = 4;
 /// It is done by an asynchronous operation, not by an instruction itself.
 pub(super) const FLIGHT: u8 = 8;
+/// It reads a tensor map, through a proxy of its own.
+pub(super) const MAP: u8 = 64;
 /// Position of the strength in the flags: 0 is weak, then the scopes from the narrowest.
 const STRENGTH: u8 = 4;
 
@@ -50,7 +52,7 @@ impl Stamp {
 
     #[inline]
     fn strength(self) -> u8 {
-        self.flags >> STRENGTH
+        self.flags >> STRENGTH & 3
     }
 
     /// Whether it has any of these flags.
@@ -96,6 +98,8 @@ pub(super) enum Why {
     Scope,
     /// Ordered, but no proxy fence stands between them.
     Proxy,
+    /// Ordered, but no fence of the proxy of tensor maps stands between them.
+    Map,
     /// One was said to be constant.
     Constant,
     /// Lanes of one instruction write different values.
@@ -140,12 +144,21 @@ impl Touch<'_> {
 
     /// Whether a proxy fence came after `other`.
     fn fenced(&self, other: &Stamp) -> bool {
-        let part = if other.cluster == self.stamp.cluster {
+        self.part(other).is_some_and(|part| part.fenced.covers(other.actor, other.lanes, other.time))
+    }
+
+    /// Whether a fence of the proxy of tensor maps did.
+    fn mapped(&self, other: &Stamp) -> bool {
+        self.part(other).is_some_and(|part| part.mapped.covers(other.actor, other.lanes, other.time))
+    }
+
+    /// What is known of the cluster of `other`.
+    fn part(&self, other: &Stamp) -> Option<&Part> {
+        if other.cluster == self.stamp.cluster {
             Some(&self.clock.own)
         } else {
             self.clock.foreign(other.cluster)
-        };
-        part.is_some_and(|part| part.fenced.covers(other.actor, other.lanes, other.time))
+        }
     }
 
     /// The narrowest strength at which both are strong to each other.
@@ -207,6 +220,9 @@ impl Touch<'_> {
         }
         if me.is(ASYNC) && other.flags & (ASYNC | WRITE) == WRITE && !self.fenced(other) {
             return clash(Why::Proxy);
+        }
+        if me.is(MAP) && other.is(WRITE) && !self.mapped(other) {
+            return clash(Why::Map);
         }
         Ok(true)
     }

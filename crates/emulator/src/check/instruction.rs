@@ -2,7 +2,7 @@
 
 use super::history::{Clash, LINE, Line, Stamp, Touch, WRITE};
 use super::threads::Lanes;
-use crate::exec::lanes::{WideRow, lanes};
+use crate::exec::lanes::{ALL, LANES, WideRow, lanes};
 
 /// One instruction that touches memory.
 pub(super) struct Instruction<'a> {
@@ -14,6 +14,8 @@ pub(super) struct Instruction<'a> {
     pub active: u32,
     /// Where each does.
     pub offsets: &'a WideRow,
+    /// Whether all do, each behind the one before.
+    pub beside: bool,
     /// Bytes of each.
     pub len: u32,
     /// Whether two lanes store different values, and of one whether it changes what is there; `None` where each comes alone.
@@ -96,13 +98,14 @@ impl Instruction<'_> {
     fn run(&self, mask: u32) -> (u32, Option<u8>) {
         let first = mask.trailing_zeros();
         let offset = self.offsets[first as usize];
-        let beside = lanes(mask)
-            .enumerate()
-            .take_while(|(index, lane)| {
-                *lane == first as usize + index
-                    && self.offsets[*lane] == offset + *index as u64 * u64::from(self.len)
-            })
-            .count();
+        let behind = |(index, lane): &(usize, usize)| {
+            *lane == first as usize + index
+                && self.offsets[*lane] == offset + *index as u64 * u64::from(self.len)
+        };
+        let beside = match self.beside && mask == ALL {
+            true => LANES,
+            false => lanes(mask).enumerate().take_while(behind).count(),
+        };
         if beside > 1
             && self.len.is_power_of_two()
             && self.len <= LINE

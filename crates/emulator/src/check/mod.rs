@@ -17,6 +17,7 @@
 //!   among the lanes of `bar.warp.sync`. `shfl`, `vote` and `match` order nothing;
 //! - from a release of a place in memory to an acquire that finds its value, or one that atomics made of it; `fence` and a strong
 //!   write are a release, a strong read and `fence` an acquire. Both scopes have to hold the other's thread;
+//! - from a `fence.sc` behind which a strong read finds a value to the `fence.sc` behind the strong write that replaces it (Dekker's pattern);
 //! - from a thread to the asynchronous operations that it issues, and from their end to who waited for it: `cp.async.wait_group`,
 //!   `cp.async.bulk.wait_group` (with `.read`, its reads alone), `wgmma.wait_group`, or the mbarrier that they complete on;
 //! - from one launch to the next.
@@ -30,7 +31,7 @@
 //! | | |
 //! |---|---|
 //! | [`Race`](crate::fault::FaultKind::Race) | Two accesses without order, in shared or global memory, in a block, a cluster or the grid. Atomics of too narrow a scope. Lanes of one instruction that store different values to one place. Memory that is read by `ld.global.nc` and written in the same launch |
-//! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence |
+//! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence, of tensor maps too |
 //! | [`Uninitialized`](crate::fault::FaultKind::Uninitialized) | A read of shared or global memory that neither the host nor a kernel wrote |
 //!
 //! # What is not
@@ -38,10 +39,9 @@
 //! Silence says that this run of the program on this input was in order. Another path through it may not be, and the engine sees less
 //! than the model in these places:
 //!
-//! - `fence.sc` orders what `fence.acq_rel` does, and what it made visible stays so for who learns of it at a barrier: each thread of a block
-//!   may fence, and one of them raise the flag behind the barrier. That any two of them are ordered in some way is not taken for order between the
-//!   accesses around them, or `__threadfence()` without a flag would hide every race. (A program that relies on the order of fences alone, as
-//!   Dekker's does, may be reported wrongly.)
+//! - What a fence made visible stays so for who learns of it at a barrier: each thread of a block may fence, and one of them raise the flag
+//!   behind the barrier. That any two `fence.sc` are ordered in some way is not taken for order between the accesses around them, or
+//!   `__threadfence()` without a flag would hide every race: only what the program reads proves which came first.
 //! - Threads that store the same value to a place are let pass: by the model they race, and no device cares; so are atomics of different sizes that overlap.
 //! - What an asynchronous operation reads in global memory counts as read when it is issued: a store there before it has ended is seen
 //!   only if nothing orders it after the issue.
@@ -62,6 +62,7 @@
 
 mod clock;
 mod flights;
+mod hash;
 mod history;
 mod instruction;
 mod location;
@@ -73,14 +74,13 @@ mod tests;
 mod threads;
 mod written;
 
-use std::collections::HashMap;
-
-use crate::exec::lanes::{LANES, Row, WideRow, lanes};
+use crate::exec::lanes::{ALL, LANES, Row, WideRow, lanes, side_by_side};
 use crate::fault::Fault;
 use crate::memory::Allocation;
 use clock::Clock;
 use flights::Flying;
-use history::{CONSTANT, LINE, Line, Stamp, WRITE};
+use hash::Map;
+use history::{CONSTANT, LINE, Line, MAP, Stamp, WRITE};
 use instruction::Instruction;
 use location::Location;
 use threads::Lanes;
@@ -149,6 +149,8 @@ pub enum Order {
     Weak,
     /// `.nc`: of what nobody may write as long as the launch goes on.
     Constant,
+    /// Of a tensor map, by a copy.
+    Map,
     /// `.relaxed`, `.volatile`.
     Relaxed(Scope),
     /// `.acquire`
@@ -226,6 +228,10 @@ struct Meeting {
     phased: bool,
     /// Whether the last to come here acquired.
     left: bool,
+    /// Of an mbarrier, the times at which its last two phases ended, in its own name.
+    ends: [u32; 2],
+    /// The last of those that a warp has seen.
+    seen: Map<u32, u32>,
 }
 
 /// Shared memory of a block.
@@ -257,12 +263,12 @@ pub struct Checker {
     warps: u16,
     blocks: Vec<Shared>,
     lanes: Vec<Lanes>,
-    meetings: HashMap<Object, Meeting>,
+    meetings: Map<Object, Meeting>,
     /// Actors that are no warps, after the warps.
-    actors: HashMap<Actor, u16>,
+    actors: Map<Actor, u16>,
     /// Places in shared memory at which threads synchronise.
-    locations: HashMap<(u32, u32), Location>,
-    flights: HashMap<u32, Flying>,
+    locations: Map<(u32, u32), Location>,
+    flights: Map<u32, Flying>,
     issued: u32,
 }
 
@@ -293,10 +299,10 @@ impl Checker {
             warps: warps.max(1) as u16,
             blocks: (0..blocks).map(|_| block()).collect(),
             lanes: (0..threads).map(|_| Lanes::default()).collect(),
-            meetings: HashMap::new(),
-            actors: HashMap::new(),
-            locations: HashMap::new(),
-            flights: HashMap::new(),
+            meetings: Map::default(),
+            actors: Map::default(),
+            locations: Map::default(),
+            flights: Map::default(),
             issued: 0,
         }
     }
@@ -365,25 +371,29 @@ impl Checker {
         pc: u32,
         differ: Option<&dyn Fn(usize, usize) -> bool>,
     ) -> Result<(), Fault> {
+        let wide = offsets.map(u64::from);
+        let beside = side_by_side(&wide, active, len);
         if self.options.uninitialized {
             let written = &mut self.blocks[block as usize].written;
-            for lane in lanes(active) {
-                if access.reads()
-                    && let Some(first) = written.first_clear(offsets[lane], len)
-                {
+            let all = LANES as u32 * len;
+            // What is not clear for all lanes at once is looked at lane by lane.
+            let known = !access.reads() || beside && written.first_clear(offsets[0], all).is_none();
+            for lane in lanes(if known { 0 } else { active }) {
+                if let Some(first) = written.first_clear(offsets[lane], len) {
                     return Err(report::unwritten_shared(lane as u32, block, offsets[lane], len, first));
                 }
             }
-            if access.writes() {
-                lanes(active).for_each(|lane| written.mark(offsets[lane], len));
+            match access.writes() {
+                true if beside => written.mark(offsets[0], all),
+                true => lanes(active).for_each(|lane| written.mark(offsets[lane], len)),
+                false => {}
             }
         }
         if !self.options.races {
             return Ok(());
         }
         self.settle(warp);
-        let wide = offsets.map(u64::from);
-        let instruction = self.instruction(warp, active, &wide, len, access, order, pc, differ);
+        let instruction = self.instruction(warp, active, &wide, beside, len, access, order, pc, differ);
         let lines = &mut self.blocks[block as usize].lines;
         let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
             let (mut at, end) = (piece.offset, piece.offset + u64::from(piece.len));
@@ -459,23 +469,26 @@ impl Checker {
         pc: u32,
         differ: Option<&dyn Fn(usize, usize) -> bool>,
     ) -> Result<(), Fault> {
+        let beside = side_by_side(offsets, active, len);
         if self.options.uninitialized {
-            for (lane, offset) in lanes(active).map(|lane| (lane, offsets[lane])) {
-                if access.reads()
-                    && let Some(first) = allocation.first_unwritten(offset, len.into())
-                {
+            let all = LANES as u64 * u64::from(len);
+            let known = !access.reads() || beside && allocation.first_unwritten(offsets[0], all).is_none();
+            for (lane, offset) in lanes(if known { 0 } else { active }).map(|lane| (lane, offsets[lane])) {
+                if let Some(first) = allocation.first_unwritten(offset, len.into()) {
                     return Err(report::unwritten_global(lane as u32, allocation, offset, len, first));
                 }
             }
-            if access.writes() {
-                lanes(active).for_each(|lane| allocation.mark_written(offsets[lane], len.into()));
+            match access.writes() {
+                true if beside => allocation.mark_written(offsets[0], all),
+                true => lanes(active).for_each(|lane| allocation.mark_written(offsets[lane], len.into())),
+                false => {}
             }
         }
         if !self.options.races {
             return Ok(());
         }
         self.settle(warp);
-        let instruction = self.instruction(warp, active, offsets, len, access, order, pc, differ);
+        let instruction = self.instruction(warp, active, offsets, beside, len, access, order, pc, differ);
         let launch = self.launch;
         let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
             let shadow = &allocation.shadow;
@@ -501,33 +514,29 @@ impl Checker {
             return;
         }
         self.settle(warp);
-        self.meeting(object);
+        let meeting = meeting(&mut self.meetings, &mut self.actors, self.lanes.len(), object);
         let (of, who) = (&mut self.lanes[warp as usize], warp as u16);
         let time = of.tell();
-        if let Some(meeting) = self.meetings.get_mut(&object) {
-            if std::mem::take(&mut meeting.left) && matches!(object, Object::Warp(_)) {
-                meeting.open = Clock::default();
-            }
-            for (group, clock) in of.clocks(lanes) {
-                meeting.open.join(clock);
-                meeting.open.own.known.raise(who, group, time);
-            }
+        if std::mem::take(&mut meeting.left) && matches!(object, Object::Warp(_)) {
+            meeting.open = Clock::default();
+        }
+        for (group, clock) in of.clocks(lanes) {
+            meeting.open.join(clock);
+            meeting.open.own.known.raise(who, group, time);
         }
     }
 
-    /// What a fence of these lanes covered, of the scope of their cluster or beyond, happens before what others do after they
+    /// What a fence of these lanes covered, of this scope or beyond, happens before what others do after they
     /// [`acquire`](Self::acquire) the object: an arrival that is `.relaxed`, behind a fence.
-    pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object) {
+    pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object, scope: Scope) {
         if !self.options.races {
             return;
         }
         self.settle(warp);
-        self.meeting(object);
-        if let Some(meeting) = self.meetings.get_mut(&object) {
-            for (group, clock, time) in self.lanes[warp as usize].fences_of(lanes, Scope::Cluster) {
-                meeting.open.join(clock);
-                meeting.open.own.known.raise(warp as u16, group, time);
-            }
+        let meeting = meeting(&mut self.meetings, &mut self.actors, self.lanes.len(), object);
+        for (group, clock, time) in self.lanes[warp as usize].fences_of(lanes, scope) {
+            meeting.open.join(clock);
+            meeting.open.own.known.raise(warp as u16, group, time);
         }
     }
 
@@ -544,6 +553,43 @@ impl Checker {
         }
     }
 
+    /// As [`acquire`](Self::acquire) of a wait that is `.relaxed`: once these lanes come to a fence.
+    pub fn acquire_at_fence(&mut self, warp: u32, active: u32, object: Object) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        let Some(meeting) = self.meetings.get(&object) else { return };
+        let seen = if meeting.phased { &meeting.done } else { &meeting.open };
+        let seen = seen.publish(self.cluster);
+        let of = &mut self.lanes[warp as usize];
+        for lane in lanes(active) {
+            (0..threads::LEVELS).for_each(|level| of.found(lane as u32, level, seen.clone()));
+        }
+    }
+
+    /// A warp arrives at an mbarrier or learns that a phase has ended: from now on it knows of those that ended before.
+    pub fn notice(&mut self, warp: u32, object: Object) {
+        if let Some(meeting) = self.meetings.get_mut(&object).filter(|meeting| meeting.ends[1] != 0) {
+            let end = meeting.ends[1];
+            meeting.seen.insert(warp, end);
+        }
+    }
+
+    /// Whether a lane knows that the phase of an mbarrier before its last one has ended, as who waits for a phase by its
+    /// parity has to: to who does not, that phase and the one that goes on now look the same.
+    pub fn keeps_up(&mut self, warp: u32, lane: u32, object: Object) -> bool {
+        if !self.options.races {
+            return true;
+        }
+        self.settle(warp);
+        let Some(meeting) = self.meetings.get(&object) else { return true };
+        let end = meeting.ends[0];
+        let heard =
+            || self.lanes[warp as usize].clock(lane).1.own.known.covers(meeting.actor, 1 << lane, end);
+        end == 0 || meeting.seen.get(&warp).is_some_and(|seen| *seen >= end) || heard()
+    }
+
     /// The phase of a barrier or an mbarrier ends, which [`release`](Self::release)s went into: from now on it is what acquires see, and no release that
     /// comes later belongs to it. Of an object for which this is never called, acquires see all releases before them.
     pub fn phase(&mut self, object: Object) {
@@ -552,17 +598,43 @@ impl Checker {
         }
         let meeting = self.meeting(object);
         meeting.phased = true;
+        if matches!(object, Object::Mbarrier { .. }) {
+            meeting.time += 1;
+            meeting.open.own.known.raise(meeting.actor, ALL, meeting.time);
+            meeting.ends = [meeting.ends[1], meeting.time];
+        }
         let open = std::mem::take(&mut meeting.open);
         meeting.done.join(&open);
     }
 
-    /// `fence.acq_rel`, `fence.sc` and membar.
+    /// `fence.acq_rel`.
     pub fn fence(&mut self, warp: u32, lanes: u32, scope: Scope) {
+        self.any_fence(warp, lanes, scope, false);
+    }
+
+    /// `fence.sc` and membar: as [`fence`](Self::fence), and after every other one that what was read proves to come before.
+    pub fn total_fence(&mut self, warp: u32, lanes: u32, scope: Scope) {
+        self.any_fence(warp, lanes, scope, true);
+    }
+
+    fn any_fence(&mut self, warp: u32, lanes: u32, scope: Scope, total: bool) {
         if !self.options.races {
             return;
         }
         self.settle(warp);
-        self.lanes[warp as usize].fence(warp as u16, lanes, scope, self.cluster);
+        self.lanes[warp as usize].fence(warp as u16, lanes, scope, self.cluster, total);
+    }
+
+    /// `fence.proxy.tensormap::generic.acquire`: what these lanes know to be written may be read as tensor maps by copies that are
+    /// ordered after.
+    pub fn map_fence(&mut self, warp: u32, lanes: u32) {
+        if !self.options.races {
+            return;
+        }
+        self.settle(warp);
+        let of = &mut self.lanes[warp as usize];
+        let time = of.tell();
+        of.update(lanes, |clock, inside| clock.fence_maps(warp as u16, inside, time));
     }
 
     /// `fence.proxy.async`: what these lanes wrote may be read by asynchronous operations that are ordered after.
@@ -581,6 +653,7 @@ impl Checker {
         warp: u32,
         active: u32,
         offsets: &'a WideRow,
+        beside: bool,
         len: u32,
         access: Access,
         order: Order,
@@ -590,28 +663,44 @@ impl Checker {
         let time = self.lanes[warp as usize].now();
         let kind = match access {
             Access::Read if order == Order::Constant => CONSTANT,
+            Access::Read if order == Order::Map => MAP,
             Access::Read => 0,
             Access::Write | Access::Atomic => WRITE,
         };
         let flags = Stamp::with_strength(kind, strong::strength(access, order));
         let stamp = Stamp { time, lanes: 0, pc, cluster: self.cluster, actor: warp as u16, flags, shift: 0 };
-        Instruction { stamp, warps: self.warps, active, offsets, len, differ }
+        Instruction { stamp, warps: self.warps, active, offsets, beside, len, differ }
     }
 
     /// The meeting at an object.
     fn meeting(&mut self, object: Object) -> &mut Meeting {
-        let actor = self.actor(Actor::Object(object));
-        self.meetings.entry(object).or_insert_with(|| Meeting { actor, ..Meeting::default() })
+        meeting(&mut self.meetings, &mut self.actors, self.lanes.len(), object)
     }
 
     /// The number of an actor that is no warp.
     fn actor(&mut self, actor: Actor) -> u16 {
-        let next = self.lanes.len() + self.actors.len();
-        *self.actors.entry(actor).or_insert(next as u16)
+        number(&mut self.actors, self.lanes.len(), actor)
     }
 
     /// The block of a warp.
     fn block(&self, warp: u32) -> (u32, u32) {
         (self.cluster, warp / u32::from(self.warps))
     }
+}
+
+/// The meeting at an object, among `warps` warps.
+fn meeting<'m>(
+    meetings: &'m mut Map<Object, Meeting>,
+    actors: &mut Map<Actor, u16>,
+    warps: usize,
+    object: Object,
+) -> &'m mut Meeting {
+    let make = || Meeting { actor: number(actors, warps, Actor::Object(object)), ..Meeting::default() };
+    meetings.entry(object).or_insert_with(make)
+}
+
+/// The number of an actor that is no warp: they come behind the warps.
+fn number(actors: &mut Map<Actor, u16>, warps: usize, actor: Actor) -> u16 {
+    let next = warps + actors.len();
+    *actors.entry(actor).or_insert(next as u16)
 }

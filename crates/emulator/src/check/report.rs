@@ -81,6 +81,14 @@ impl Checker {
                     noun(&other)
                 ),
             ),
+            Why::Map => (
+                FaultKind::Async,
+                format!(
+                    "as a tensor map comes after a {} through the generic proxy, but no \
+                     fence.proxy.tensormap::generic.acquire of who knew of it stands between them",
+                    noun(&other)
+                ),
+            ),
             Why::Constant => (
                 FaultKind::Race,
                 format!(

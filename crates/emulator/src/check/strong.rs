@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clock::Published;
+use super::location::{BlockId, Location};
 use super::threads::{LEVELS, Lanes, Observation, level};
 use super::{Access, Allocation, Checker, Order, Scope};
 
@@ -11,7 +12,7 @@ const SCOPES: [Scope; LEVELS] = [Scope::Block, Scope::Cluster, Scope::Device];
 
 /// 0 for a weak access, then its scope from the narrowest. Atomics are never weak: their default is the device.
 pub(super) fn strength(access: Access, order: Order) -> u8 {
-    if matches!(order, Order::Weak | Order::Constant) && access != Access::Atomic {
+    if matches!(order, Order::Weak | Order::Constant | Order::Map) && access != Access::Atomic {
         0
     } else {
         level(scope(order)) as u8 + 1
@@ -20,7 +21,7 @@ pub(super) fn strength(access: Access, order: Order) -> u8 {
 
 fn scope(order: Order) -> Scope {
     match order {
-        Order::Weak | Order::Constant => Scope::Device,
+        Order::Weak | Order::Constant | Order::Map => Scope::Device,
         Order::Relaxed(scope)
         | Order::Acquire(scope)
         | Order::Release(scope)
@@ -54,6 +55,28 @@ fn releases(of: &mut Lanes, warp: u32, lane: u32, cluster: u32, order: Order) ->
     all
 }
 
+/// What `fence.sc` covered behind which a lane reads a place at `scope`.
+fn fences(
+    of: &mut Lanes,
+    warp: u32,
+    lane: u32,
+    cluster: u32,
+    scope: Scope,
+    place: (usize, u64),
+) -> Vec<(Scope, Published)> {
+    let found = of.read_behind(warp as u16, lane, cluster, place);
+    found.into_iter().map(|(level, clock)| (SCOPES[level].min(scope), clock)).collect()
+}
+
+/// A lane writes over what others read behind `fence.sc`.
+fn wrote_over(of: &mut Lanes, location: &Location, block: BlockId, lane: u32) {
+    for (level, scope) in SCOPES.iter().enumerate() {
+        if let Some(covered) = location.read_before(block, *scope) {
+            of.wrote_behind(lane, level, covered);
+        }
+    }
+}
+
 impl Checker {
     /// A strong access of shared memory. A cluster runs on one thread of the host, so that it counts as made.
     pub(super) fn strong_shared(
@@ -66,27 +89,31 @@ impl Checker {
     ) {
         let (block, cluster) = (self.block(warp), self.cluster);
         let of = &mut self.lanes[warp as usize];
-        if access.reads()
+        if access.writes()
             && let Some(location) = self.locations.get(&at)
         {
+            wrote_over(of, location, block, lane);
+        }
+        if access.reads() {
             let scope = scope(order);
-            for (level, at_most) in SCOPES.iter().enumerate() {
-                of.found(lane, level, location.visible(block, scope.min(*at_most)));
+            if let Some(location) = self.locations.get(&at) {
+                for (level, at_most) in SCOPES.iter().enumerate() {
+                    of.found(lane, level, location.visible(block, scope.min(*at_most)));
+                }
+                if acquires(order) {
+                    let seen = location.visible(block, scope);
+                    of.update(1 << lane, |clock, _| clock.absorb(&seen, cluster));
+                }
             }
-            if acquires(order) {
-                let seen = location.visible(block, scope);
-                of.update(1 << lane, |clock, _| clock.absorb(&seen, cluster));
+            let fences = fences(of, warp, lane, cluster, scope, (0, u64::from(at.0) << 32 | u64::from(at.1)));
+            if !fences.is_empty() {
+                self.locations.entry(at).or_default().read_behind(block, &fences);
             }
         }
         if access.writes() {
             let released = releases(of, warp, lane, cluster, order);
-            // A store ends what was released there before; an atomic passes it on.
-            if access == Access::Write {
-                self.locations.remove(&at);
-            }
-            if !released.is_empty() {
-                let location = self.locations.entry(at).or_default();
-                released.iter().for_each(|(scope, clock)| location.release(block, *scope, clock));
+            if !released.is_empty() || self.locations.contains_key(&at) {
+                self.locations.entry(at).or_default().write(block, access == Access::Write, &released);
             }
         }
     }
@@ -106,19 +133,30 @@ impl Checker {
         let locations = allocation.shadow.locations();
         if access.writes() {
             let released = releases(of, warp, lane, cluster, order);
+            let store = access == Access::Write;
             if !released.is_empty() {
                 locations.write(self.launch, |table| {
-                    if access == Access::Write {
-                        table.remove(&offset);
-                    }
                     let location = table.entry(offset).or_default();
-                    released.iter().for_each(|(scope, clock)| location.release(block, *scope, clock));
+                    wrote_over(of, location, block, lane);
+                    location.write(block, store, &released);
                 });
-            } else if access == Access::Write {
-                locations.read(self.launch, |table| drop(table.remove(&offset)));
+            } else {
+                locations.read(self.launch, |table| {
+                    if let Some(location) = table.get_mut(&offset) {
+                        wrote_over(of, location, block, lane);
+                        location.write(block, store, &released);
+                    }
+                });
             }
         }
         if access.reads() {
+            let place = (Arc::as_ptr(locations) as usize, offset);
+            let fences = fences(of, warp, lane, cluster, scope(order), place);
+            if !fences.is_empty() {
+                locations.write(self.launch, |table| {
+                    table.entry(offset).or_default().read_behind(block, &fences);
+                });
+            }
             of.observations.push(Observation {
                 lane,
                 scope: scope(order),

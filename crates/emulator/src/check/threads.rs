@@ -37,6 +37,12 @@ pub(super) struct Lanes {
     groups: Vec<(u32, Arc<Clock>)>,
     /// What lanes knew, and the time, at their last fence, by level.
     fences: [Vec<(u32, Arc<Clock>, u32)>; LEVELS],
+    /// The same at their last `fence.sc`.
+    total: [Vec<(u32, Arc<Clock>, u32)>; LEVELS],
+    /// What the next `fence.sc` comes after: those of threads that read places before these lanes wrote there, by level.
+    behind: [Option<Box<[Published; LEVELS]>>; LANES],
+    /// Where each lane read last behind a `fence.sc`, and the time of that: a loop that waits says it once.
+    read_last: [(usize, u64, u32); LANES],
     /// What lanes read, which a fence turns into knowledge, by level.
     read: [Option<Box<[Published; LEVELS]>>; LANES],
     /// Strong reads to look up.
@@ -50,6 +56,9 @@ impl Default for Lanes {
             told: false,
             groups: vec![(ALL, Arc::default())],
             fences: Default::default(),
+            total: Default::default(),
+            behind: Default::default(),
+            read_last: Default::default(),
             read: Default::default(),
             observations: Vec::new(),
         }
@@ -153,8 +162,44 @@ impl Lanes {
         with_own(self.clock(lane).1, warp, 1 << lane, self.time).publish_visible(cluster)
     }
 
-    /// A fence.
-    pub(super) fn fence(&mut self, warp: u16, mask: u32, scope: Scope, cluster: u32) {
+    /// What a lane's last `fence.sc` of at least each level covered, for a strong read of a place; nothing where the lane has
+    /// said so already.
+    pub(super) fn read_behind(
+        &mut self,
+        warp: u16,
+        lane: u32,
+        cluster: u32,
+        place: (usize, u64),
+    ) -> Vec<(usize, Published)> {
+        let mut all = Vec::new();
+        for (level, fences) in self.total.iter().enumerate() {
+            let Some((_, clock, time)) = fences.iter().find(|(mask, ..)| mask >> lane & 1 == 1) else {
+                continue;
+            };
+            let last = (place.0, place.1, *time);
+            if level == 0 && std::mem::replace(&mut self.read_last[lane as usize], last) == last {
+                return Vec::new();
+            }
+            all.push((level, with_own(clock, warp, 1 << lane, *time).publish(cluster)));
+        }
+        all
+    }
+
+    /// A lane wrote where others had read behind fences that covered this: its own next `fence.sc` comes after those.
+    pub(super) fn wrote_behind(&mut self, lane: u32, level: usize, covered: Published) {
+        self.behind[lane as usize].get_or_insert_default()[level].join(&covered);
+    }
+
+    /// A fence; `total` if it is `fence.sc`.
+    pub(super) fn fence(&mut self, warp: u16, mask: u32, scope: Scope, cluster: u32, total: bool) {
+        for lane in lanes(if total { mask } else { 0 }) {
+            if let Some(behind) = self.behind[lane].take() {
+                self.update(1 << lane, |clock, _| clock.absorb(&behind[level(scope)], cluster));
+                if level(scope) + 1 < LEVELS {
+                    self.behind[lane] = Some(behind);
+                }
+            }
+        }
         for lane in lanes(mask) {
             if let Some(read) = self.read[lane].take() {
                 self.update(1 << lane, |clock, _| clock.absorb(&read[level(scope)], cluster));
@@ -167,12 +212,14 @@ impl Lanes {
         let clocks: Vec<_> =
             self.clocks(mask).map(|(group, clock)| (group, Arc::clone(clock), time)).collect();
         for level in 0..=level(scope) {
-            let fences = &mut self.fences[level];
-            fences.retain_mut(|(group, ..)| {
-                *group &= !mask;
-                *group != 0
-            });
-            fences.extend(clocks.iter().cloned());
+            for fences in [Some(&mut self.fences[level]), total.then_some(&mut self.total[level])] {
+                let Some(fences) = fences else { continue };
+                fences.retain_mut(|(group, ..)| {
+                    *group &= !mask;
+                    *group != 0
+                });
+                fences.extend(clocks.iter().cloned());
+            }
         }
         if level(scope) + 1 == LEVELS {
             self.update(mask, |clock, inside| clock.fence_device(warp, inside, time));

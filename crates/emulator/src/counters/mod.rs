@@ -10,7 +10,7 @@ mod shared;
 use std::ops::Range;
 
 use crate::check::Access;
-use crate::exec::lanes::{WideRow, lanes};
+use crate::exec::lanes::{WideRow, lanes, side_by_side};
 use crate::program::Class;
 
 pub use lines::Sectors;
@@ -217,16 +217,6 @@ impl Request<'_> {
             }
         }
     }
-}
-
-/// Whether all lanes take part, each `bytes` bytes behind the one before: most requests are so.
-#[inline]
-fn side_by_side(addresses: &WideRow, active: u32, bytes: u32) -> bool {
-    let mut difference = u64::from(!active);
-    for (lane, address) in addresses.iter().enumerate() {
-        difference |= address ^ addresses[0].wrapping_add(lane as u64 * u64::from(bytes));
-    }
-    difference == 0
 }
 
 /// The distinct sectors of a request, in order. An access of up to 32 bytes lies in at most two.

@@ -10,7 +10,7 @@ use super::{Code, Driver};
 use crate::exec;
 use crate::fault::{FaultKind, Report};
 use crate::memory::Allocation;
-use crate::program::{Program, function_address, function_number};
+use crate::program::{Program, check_instructions, function_address, function_number};
 use crate::ptx::ast::{Init, Linkage, Module, Space, Variable};
 use crate::ptx::{self, Error, ErrorKind, Result};
 
@@ -28,6 +28,7 @@ pub(super) struct Loaded {
 /// Loads a text. What is wrong with a kernel is wrong with the text; what is merely not emulated spoils that kernel alone.
 pub(super) fn load(driver: &Driver, text: &str) -> Result<Loaded> {
     let module = ptx::parse(text)?;
+    check_instructions(&module)?;
     let variables = Variables::allocate(driver, &module)?;
     let decoded = decode(driver, &module, &variables).and_then(|kernels| {
         variables.initialize(&module)?;

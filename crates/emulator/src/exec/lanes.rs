@@ -31,6 +31,16 @@ pub fn lanes(mask: u32) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Whether all lanes take part, each with an address `bytes` bytes behind the one before: most requests are so.
+#[inline]
+pub fn side_by_side(addresses: &WideRow, active: u32, bytes: u32) -> bool {
+    let mut difference = u64::from(!active);
+    for (lane, address) in addresses.iter().enumerate() {
+        difference |= address ^ addresses[0].wrapping_add(lane as u64 * u64::from(bytes));
+    }
+    difference == 0
+}
+
 /// A mask of the lanes for which `f` holds.
 #[inline(always)]
 pub fn mask_of(f: impl Fn(usize) -> bool) -> u32 {

@@ -96,7 +96,7 @@ pub(super) fn run(cx: &mut Context, counts: &mut [Count], left: &mut u64) -> Res
                 }
             }
             cx.converged = mask;
-            if !cx.warp.products.is_idle() {
+            if cx.warp.products.watches() {
                 let named = &cx.launch.program.details[pc as usize].registers;
                 tensor::untouched(&inst.op, cx.warp, named)?;
             }

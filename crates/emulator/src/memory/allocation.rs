@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::mapping::Mapping;
 use super::written::Written;
 use crate::check::Shadow;
+use crate::exec::lanes::{LANES, Row};
 
 /// A piece of global memory.
 #[derive(Debug)]
@@ -132,6 +133,45 @@ impl Allocation {
                 _ => (*at.cast::<AtomicU64>()).store(value, Ordering::Relaxed),
             }
         }
+    }
+
+    /// [`load`](Self::load)s of 4 bytes for all lanes, each `stride` bytes behind the one before, from `offset` on.
+    ///
+    /// # Panics
+    /// Where the allocation does not hold them, or they are not aligned.
+    #[inline]
+    pub fn load_row(&self, offset: u64, stride: u64, row: &mut Row) {
+        let first = self.words(offset, stride);
+        for (lane, value) in row.iter_mut().enumerate() {
+            // SAFETY: `words` gave an aligned pointer to the first of as many words of the mapping, which only atomics touch.
+            *value =
+                unsafe { (*first.add(lane * stride as usize).cast::<AtomicU32>()).load(Ordering::Relaxed) };
+        }
+    }
+
+    /// [`store`](Self::store)s of 4 bytes, likewise.
+    ///
+    /// # Panics
+    /// As [`Allocation::load_row`].
+    #[inline]
+    pub fn store_row(&self, offset: u64, stride: u64, row: &Row) {
+        let first = self.words(offset, stride);
+        for (lane, value) in row.iter().enumerate() {
+            // SAFETY: as in `load_row`.
+            unsafe {
+                (*first.add(lane * stride as usize).cast::<AtomicU32>()).store(*value, Ordering::Relaxed)
+            };
+        }
+    }
+
+    /// Where words of all lanes lie.
+    #[inline]
+    fn words(&self, offset: u64, stride: u64) -> *mut u8 {
+        assert!(stride.is_multiple_of(4) && stride <= self.len);
+        let last = offset.checked_add((LANES as u64 - 1) * stride);
+        // The first is aligned, and so are those that lie whole words behind it.
+        last.map(|last| self.at(last, 4)).expect("an address of the allocation");
+        self.at(offset, 4)
     }
 
     /// Replaces the value at `offset` by `f` of it, at once for all threads of the host; returns the old one.

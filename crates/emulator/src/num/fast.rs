@@ -125,6 +125,49 @@ pub fn f32_to_f16(x: f32) -> u16 {
     value as u16
 }
 
+/// The e4m3 nearest to an f32, ties to even; what is too large becomes the largest, 448.
+#[inline(always)]
+pub fn f32_to_e4m3(x: f32) -> u8 {
+    to_8_bits(x, 20, 0x3c00_0000, 16384.0, 0x7e)
+}
+
+/// The e5m2 nearest to an f32, likewise; the largest is 57344.
+#[inline(always)]
+pub fn f32_to_e5m2(x: f32) -> u8 {
+    to_8_bits(x, 21, 0x3800_0000, 128.0, 0x7b)
+}
+
+/// As [`f32_to_f16`], where `drop` bits fall off the fraction, `bias` is what the exponents differ by, and `unit` has the smallest
+/// subnormal as its unit in the last place.
+#[inline(always)]
+fn to_8_bits(x: f32, drop: u32, bias: u32, unit: f32, largest: u32) -> u8 {
+    let bits = x.to_bits();
+    let sign = (bits >> 24) & 0x80;
+    let magnitude = bits & 0x7fff_ffff;
+    let odd = (magnitude >> drop) & 1;
+    let half = (1 << (drop - 1)) - 1;
+    let normal = magnitude.wrapping_sub(bias).wrapping_add(half + odd) >> drop;
+    let subnormal = (f32::from_bits(magnitude) + unit).to_bits().wrapping_sub(unit.to_bits());
+    let finite = if magnitude < bias + 0x80_0000 { subnormal } else { normal };
+    let value = if finite > largest { largest } else { finite };
+    (if magnitude > 0x7f80_0000 { 0x7f } else { value | sign }) as u8
+}
+
+/// An e4m3's value as an f16.
+#[inline(always)]
+pub fn e4m3_to_f16(bits: u8) -> u16 {
+    let magnitude = u16::from(bits & 0x7f);
+    // In f16's places; the exponents differ by 8.
+    let value = f32_to_f16(f16_to_f32(magnitude << 7) * 256.0);
+    if magnitude == 0x7f { NAN16 } else { value | u16::from(bits & 0x80) << 8 }
+}
+
+/// An e5m2's value as an f16.
+#[inline(always)]
+pub fn e5m2_to_f16(bits: u8) -> u16 {
+    if bits & 0x7f > 0x7c { NAN16 } else { u16::from(bits) << 8 }
+}
+
 /// A bf16's value.
 #[inline(always)]
 pub fn bf16_to_f32(bits: u16) -> f32 {
@@ -167,6 +210,18 @@ pub fn odd_sum(a: f64, b: f64) -> f64 {
     let step = if (error > 0.0) == (sum > 0.0) { 1 } else { u64::MAX };
     let inexact = error.abs() > 0.0;
     f64::from_bits(if inexact && even { bits.wrapping_add(step) } else { bits })
+}
+
+/// [`odd_sum`] of f32.
+#[inline(always)]
+pub fn odd_sum32(a: f32, b: f32) -> f32 {
+    let sum = a + b;
+    let part = sum - a;
+    let error = (a - (sum - part)) + (b - part);
+    let bits = sum.to_bits();
+    let step = if (error > 0.0) == (sum > 0.0) { 1 } else { u32::MAX };
+    let inexact = error.abs() > 0.0;
+    f32::from_bits(if inexact && bits & 1 == 0 { bits.wrapping_add(step) } else { bits })
 }
 
 /// What a sum has lost by rounding: exact unless it overflowed.
@@ -283,9 +338,8 @@ pub fn sqrt<const MODE: u8>(a: f32) -> f32 {
 /// `a · b + c` of f16.
 #[inline(always)]
 pub fn fma_f16(a: u16, b: u16, c: u16) -> u16 {
-    // The product has 22 bits, and what can be far below it is no smaller than 2^-24: the f64 sum is exact.
-    let product = f64::from(f16_to_f32(a)) * f64::from(f16_to_f32(b));
-    f32_to_f16(to_odd_f32(product + f64::from(f16_to_f32(c))))
+    // The product has 22 bits and is no smaller than 2^-48: f32 holds it.
+    f32_to_f16(odd_sum32(f16_to_f32(a) * f16_to_f32(b), f16_to_f32(c)))
 }
 
 /// `a · b + c` of bf16.

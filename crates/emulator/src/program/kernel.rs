@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::floor::Target;
 use super::order::order;
 use super::resolve::{Item, Routine, Unit};
 use super::scope::Entity;
@@ -61,6 +62,7 @@ impl Program {
         decoder.scopes.push(HashMap::new());
         let mut emitter = Emitter {
             unit: &unit,
+            target: Target::of(module),
             dynamic: u64::from(dynamic),
             decoder,
             places: vec![None; unit.registers.len()],
@@ -199,6 +201,8 @@ fn targets(routine: &Routine, item: &Item) -> Vec<usize> {
 
 struct Emitter<'e, 'm, 'a> {
     unit: &'e Unit<'m, 'a>,
+    /// What the text was made for.
+    target: Option<Target>,
     /// Where dynamic shared memory starts.
     dynamic: u64,
     decoder: Decoder<'a>,
@@ -277,6 +281,7 @@ impl<'a> Emitter<'_, '_, 'a> {
 
     fn item(&mut self, routine: &Routine<'_, 'a>, item: &Item<'_, 'a>) -> Result<()> {
         let inst = item.inst;
+        self.target.map_or(Ok(()), |target| target.allows(inst))?;
         self.bind(item)?;
         let guard = match inst.guard {
             None => Guard::Always,

@@ -6,6 +6,7 @@
 
 mod calls;
 mod decoder;
+mod floor;
 mod kernel;
 mod layout;
 mod modifiers;
@@ -19,6 +20,7 @@ use crate::exec::Op;
 use crate::ptx::ast::{Limits, Source};
 
 pub use decoder::{Address, Decoder, Predicate, Symbol, function_address};
+pub use floor::check_instructions;
 pub use kernel::{function_number, parameters};
 pub use modifiers::Modifiers;
 pub use resolve::Piece;

@@ -2,6 +2,7 @@
 
 use super::rig::{Rig, contents};
 use super::texts::kernel;
+use wikigpt_emulator::tensormap;
 
 const LOAD: &str = "
     @!%p0 bra start;
@@ -154,4 +155,53 @@ fn registers_that_nobody_gives_back_are_waited_for_in_vain() {
     let rig = Rig { threads: 384, ..rig() };
     rig.run(&body("setmaxnreg.dec.sync.aligned.u32 40;"), "k", &[&[0; 8]]);
     rig.fault(&body(""), "k", &[&[0; 8]], "setmaxnreg.inc to 232 registers");
+}
+
+#[test]
+fn a_tensor_map_that_was_edited_without_a_fence_of_its_proxy() {
+    let copied: String = (0..128)
+        .step_by(16)
+        .map(|at| {
+            let to = at + 128;
+            format!(
+                "ld.global.v4.u32 {{%r4, %r5, %r6, %r7}}, [%out+{at}];
+                 st.global.v4.u32 [%out+{to}], {{%r4, %r5, %r6, %r7}};\n"
+            )
+        })
+        .collect();
+    // The first 128 bytes at %out are a map; thread 0 makes another of it behind them, and copies by that.
+    let body = |before: &str, after: &str| {
+        kernel(&format!(
+            "
+            @!%p0 bra end;
+            add.u64 %d1, %out, 128;
+            mov.u32 %r8, 0;
+            {before}
+            {copied}
+            {after}
+            mbarrier.init.shared::cta.b64 [bars], 1;
+            mbarrier.arrive.expect_tx.shared::cta.b64 _, [bars], 128;
+            cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes [buffer], [%d1, {{%r8}}], [bars];
+            {WAIT}
+            end:"
+        ))
+    };
+    let rig = rig();
+    let tile = rig.allocate(&[7; 128]);
+    let map = tensormap::encode(0, tile.base, &[128], &[], &[128], &[1], 0, 0, 0, 0).expect("valid");
+    const RELEASE: &str = "fence.proxy.tensormap::generic.release.gpu;";
+    const ACQUIRE: &str = "fence.proxy.tensormap::generic.acquire.gpu [%d1], 128;";
+    let run = |before: &str, after: &str, words: Option<&str>| {
+        let memory = rig.allocate(&[&map[..], &[0; 128]].concat());
+        let params: [&[u8]; 1] = [&memory.base.to_le_bytes()];
+        match words {
+            None => drop(rig.run(&body(before, after), "k", &params)),
+            Some(words) => rig.fault(&body(before, after), "k", &params, words),
+        }
+    };
+    let words = Some("no fence.proxy.tensormap::generic.acquire of who knew of it");
+    run("", &format!("{RELEASE} {ACQUIRE}"), None);
+    run("", "", words);
+    run("", RELEASE, words);
+    run(ACQUIRE, "fence.proxy.async; fence.sc.sys;", words);
 }

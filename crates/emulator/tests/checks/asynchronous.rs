@@ -161,3 +161,115 @@ fn the_operands_of_a_matrix_product_are_not_overwritten_before_its_end() {
     let words = &["while a wgmma reads there"];
     pair(GROUP, &product("fence.proxy.async;", after), right, "bar.sync 0;", FaultKind::Async, words);
 }
+
+#[test]
+fn registers_are_touched_between_matrix_products_only_before_a_fence() {
+    const FENCE: &str = "wgmma.fence.sync.aligned;";
+    let again = |between: &str| {
+        let after = format!(
+            "wgmma.wait_group.sync.aligned 0;
+             {between}
+             wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {{%f0, %f1, %f2, %f3}}, %d1, %d2, 1, 1, 1, 0, 0;
+             wgmma.commit_group.sync.aligned;
+             wgmma.wait_group.sync.aligned 0;"
+        );
+        product("fence.proxy.async;", &after)
+    };
+    let words = &["register 2 of D was touched", "wgmma.fence has to come before"];
+    let touch = "add.f32 %f2, %f2, %f2;";
+    pair(GROUP, &again(&format!("{touch} @@")), FENCE, "", FaultKind::Async, words);
+    pair(GROUP, &again("add.f32 %f5, %f5, %f2; @@"), FENCE, "", FaultKind::Async, words);
+    // Where nothing touches them, or a compiler moves that behind the fence, none is owed.
+    for silent in [String::new(), "add.f32 %f5, %f5, %f5;".to_owned(), format!("{FENCE} {touch}")] {
+        run(GROUP, &again(&silent)).unwrap_or_else(|report| panic!("{silent}: {report}"));
+    }
+}
+
+/// Thread 32 stores, and arrives; all wait and read.
+fn hand_over(fence: &str, arrival: &str, wait: &str) -> String {
+    format!(
+        "@%p0 mbarrier.init.shared.b64 [%bar], 1;
+         bar.sync 0;
+         setp.eq.u32 %p2, %tid, 32;
+         @%p2 st.shared.u32 [%base], %tid;
+         {fence}
+         @%p2 mbarrier.arrive{arrival}.shared::cta.b64 _, [%bar];
+         {wait}
+         ld.shared.u32 %r1, [%base];"
+    )
+}
+
+#[test]
+fn a_relaxed_arrival_releases_what_a_fence_covered() {
+    let words = &["an earlier write"];
+    for scope in ["cta", "cluster"] {
+        let body = hand_over("@@", &format!(".relaxed.{scope}"), WAIT);
+        let fence = format!("fence.acq_rel.{scope};");
+        pair(BLOCK, &body, &fence, "", FaultKind::Race, words);
+    }
+    // A fence of a narrower scope than the arrival covers nothing for those beyond it.
+    let body = hand_over("@@", ".relaxed.cluster", WAIT);
+    pair(BLOCK, &body, "fence.sc.cluster;", "fence.sc.cta;", FaultKind::Race, words);
+}
+
+#[test]
+fn a_relaxed_wait_acquires_at_the_next_fence() {
+    let wait =
+        "WAIT: mbarrier.test_wait.parity.relaxed.cta.shared::cta.b64 %p3, [%bar], 0; @!%p3 bra WAIT; @@";
+    let body = hand_over("", ".release.cta", wait);
+    pair(BLOCK, &body, "fence.acq_rel.cta;", "", FaultKind::Race, &["an earlier write"]);
+}
+
+#[test]
+fn a_wait_by_parity_keeps_up_with_the_phases() {
+    // Thread 32 ends two phases; without the wait, before the first warp has seen that the first ended.
+    let body = "@%p0 mbarrier.init.shared.b64 [%bar], 1;
+         @%p0 mbarrier.init.shared.b64 [%bar+8], 32;
+         bar.sync 0;
+         setp.ge.u32 %p2, %tid, 32;
+         @%p2 bra PRODUCE;
+         FIRST: mbarrier.try_wait.parity.shared.b64 %p3, [%bar], 0; @!%p3 bra FIRST;
+         mbarrier.arrive.shared.b64 %d1, [%bar+8];
+         SECOND: mbarrier.try_wait.parity.shared.b64 %p3, [%bar], 1; @!%p3 bra SECOND;
+         bra END;
+         PRODUCE:
+         setp.ne.u32 %p2, %tid, 32;
+         @%p2 bra END;
+         mbarrier.arrive.shared.b64 %d1, [%bar];
+         @@
+         mbarrier.arrive.shared.b64 %d1, [%bar];
+         END:";
+    let seen = "SEEN: mbarrier.try_wait.parity.shared.b64 %p3, [%bar+8], 0; @!%p3 bra SEEN;";
+    let words = &["a wait for parity 0 while phase 2 goes on", "never told that phase 0 has ended"];
+    pair(BLOCK, body, seen, "", FaultKind::Barrier, words);
+}
+
+#[test]
+fn who_was_told_otherwise_may_wait_for_a_later_phase() {
+    let body = |wait: &str| {
+        format!(
+            "@%p0 mbarrier.init.shared.b64 [%bar], 1;
+             bar.sync 0;
+             setp.eq.u32 %p2, %tid, 32;
+             @%p2 mbarrier.arrive.shared.b64 %d1, [%bar];
+             @%p2 mbarrier.arrive.shared.b64 %d1, [%bar];
+             {wait}
+             bar.sync 0;
+             setp.ge.u32 %p3, %tid, 32;
+             @%p3 bra PRODUCE;
+             AGAIN: mbarrier.try_wait.parity.shared.b64 %p3, [%bar], 0; @!%p3 bra AGAIN;
+             bra END;
+             PRODUCE: nanosleep.u32 1000; @%p2 mbarrier.arrive.shared.b64 %d1, [%bar];
+             END:"
+        )
+    };
+    for order in ["acquire.cta", "relaxed.cta"] {
+        let wait = format!(
+            "@!%p2 bra TOLD;
+             FIRST: mbarrier.try_wait.parity.{order}.shared::cta.b64 %p3, [%bar], 1; @!%p3 bra FIRST;
+             fence.acq_rel.cta;
+             TOLD:"
+        );
+        run(BLOCK, &body(&wait)).unwrap_or_else(|report| panic!("{order}: {report}"));
+    }
+}

@@ -202,3 +202,35 @@ fn a_reduction_in_shared_memory_is_silent() {
     )
     .unwrap_or_else(|report| panic!("{report}"));
 }
+
+#[test]
+fn fences_are_in_the_order_that_what_is_read_behind_them_proves() {
+    // Thread 32 finds that thread 0 has not raised its flag, so that its fence came first, and says so; thread 0 reads what thread
+    // 32 wrote before. (The warp that completes the barrier goes on first.)
+    let body = |first: &str, second: &str| {
+        format!(
+            "mov.u32 %r5, 0; st.shared.u32 [%own], %r5; bar.sync 0;
+             setp.eq.u32 %p2, %tid, 32; mov.u32 %r6, 1;
+             @%p2 bra FIRST; @%p0 bra SECOND; bra END;
+             FIRST: st.shared.u32 [%base+16], %r6;
+             {first}
+             ld.relaxed.cta.shared.u32 %r1, [%base+4]; setp.ne.u32 %p3, %r1, 0; @%p3 bra END;
+             st.relaxed.cta.shared.u32 [%base+8], %r6; bra END;
+             SECOND: st.relaxed.cta.shared.u32 [%base+4], %r6;
+             {second}
+             ld.relaxed.cta.shared.u32 %r1, [%base+8]; setp.eq.u32 %p3, %r1, 0; @%p3 bra END;
+             ld.shared.u32 %r2, [%base+16];
+             END:"
+        )
+    };
+    let shape = Shape(1, 64, 1);
+    let words = &["a read of 4 bytes", "an earlier write"];
+    for total in ["fence.sc.cta;", "fence.sc.gpu;", "membar.cta;"] {
+        pair(shape, &body("@@", total), total, "fence.acq_rel.gpu;", FaultKind::Race, words);
+        pair(shape, &body(total, "@@"), total, "fence.acq_rel.gpu;", FaultKind::Race, words);
+    }
+    // That there are two fences proves nothing.
+    let unproven = body("fence.sc.cta;", "@@").replace("st.relaxed.cta.shared.u32 [%base+4], %r6;", "");
+    let report = run(shape, &unproven.replace("@@", "fence.sc.cta;")).expect_err("no order");
+    assert_eq!(report.fault.kind, FaultKind::Race, "{report}");
+}

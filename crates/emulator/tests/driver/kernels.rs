@@ -10,28 +10,54 @@ use cudarc::driver::{
     CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, LaunchConfig,
     PushKernelArg,
 };
-use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts, sys};
 use half::bf16;
 
 use crate::api::{cu, ok};
 use crate::harness::{load, nvrtc, refused};
 use crate::launches::Config;
 
-/// The device's stream and a kernel, where NVRTC is there to compile it.
+/// What NVRTC, where it is there, makes of a source for `compute_90a`.
 pub fn compile(source: &str, file: &str, defines: &[&str]) -> Option<Ptx> {
     load();
-    if !nvrtc() {
-        return None;
-    }
+    nvrtc().then(|| compile_for("compute_90a", source, file, defines))
+}
+
+fn compile_for(arch: &'static str, source: &str, file: &str, defines: &[&str]) -> Ptx {
     let mut options: Vec<String> = defines.iter().map(|define| format!("-D{define}")).collect();
     options.push("--generate-line-info".into());
-    let options = CompileOptions {
-        options,
-        arch: Some("compute_90a"),
-        name: Some(file.into()),
-        ..CompileOptions::default()
+    let options =
+        CompileOptions { options, arch: Some(arch), name: Some(file.into()), ..CompileOptions::default() };
+    compile_ptx_with_opts(source, options).unwrap_or_else(|error| panic!("{file} for {arch}: {error:?}"))
+}
+
+/// The architectures that NVRTC compiles for: 70 for `compute_70`.
+fn architectures() -> Vec<i32> {
+    let mut count = 0;
+    // SAFETY: where a number goes; the library is there.
+    unsafe { sys::nvrtcGetNumSupportedArchs(&mut count) }.result().unwrap();
+    let mut all = vec![0; count as usize];
+    // SAFETY: room for as many as there are.
+    unsafe { sys::nvrtcGetSupportedArchs(all.as_mut_ptr()) }.result().unwrap();
+    all
+}
+
+/// A stream and the kernel as NVRTC, where it is there, compiles it for each architecture from `least` on that the device runs.
+fn kernels(source: &str, name: &str, least: i32) -> Vec<(Arc<CudaStream>, CudaFunction)> {
+    const ARCHITECTURES: [(i32, &str); 4] =
+        [(70, "compute_70"), (80, "compute_80"), (86, "compute_86"), (90, "compute_90a")];
+    load();
+    if !nvrtc() {
+        return Vec::new();
+    }
+    let known = architectures();
+    let wanted = ARCHITECTURES.into_iter().filter(|(number, _)| *number >= least && known.contains(number));
+    let context = CudaContext::new(0).unwrap();
+    let kernel = |(_, arch)| {
+        let module = context.load_module(compile_for(arch, source, name, &[])).unwrap();
+        (context.new_stream().unwrap(), module.load_function(name).unwrap())
     };
-    Some(compile_ptx_with_opts(source, options).expect("the kernel compiles"))
+    wanted.map(kernel).collect()
 }
 
 fn kernel(source: &str, name: &str, defines: &[&str]) -> Option<(Arc<CudaStream>, CudaFunction)> {
@@ -64,18 +90,19 @@ fn grid(blocks: (u32, u32), threads: (u32, u32), shared: u32) -> LaunchConfig {
 #[test]
 fn vector_add_is_exact_for_any_length() {
     let source = include_str!("../kernels/vector_add.cu");
-    let Some((stream, kernel)) = kernel(source, "vector_add", &[]) else { return };
-    for n in [1_usize, 31, 1000, 4097] {
-        let (a, b) = (numbers(n, 1), numbers(n, 2));
-        let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
-        let mut out: CudaSlice<f32> = stream.alloc_zeros(n).unwrap();
-        let count = n as i32;
-        let mut launch = stream.launch_builder(&kernel);
-        launch.arg(&mut out).arg(&da).arg(&db).arg(&count);
-        // SAFETY: the arguments are the kernel's, and all slices hold `n` numbers.
-        unsafe { launch.launch(grid((3, 1), (128, 1), 0)) }.unwrap();
-        let sums: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
-        assert_eq!(stream.clone_dtoh(&out).unwrap(), sums);
+    for (stream, kernel) in kernels(source, "vector_add", 70) {
+        for n in [1_usize, 31, 1000, 4097] {
+            let (a, b) = (numbers(n, 1), numbers(n, 2));
+            let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
+            let mut out: CudaSlice<f32> = stream.alloc_zeros(n).unwrap();
+            let count = n as i32;
+            let mut launch = stream.launch_builder(&kernel);
+            launch.arg(&mut out).arg(&da).arg(&db).arg(&count);
+            // SAFETY: the arguments are the kernel's, and all slices hold `n` numbers.
+            unsafe { launch.launch(grid((3, 1), (128, 1), 0)) }.unwrap();
+            let sums: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+            assert_eq!(stream.clone_dtoh(&out).unwrap(), sums);
+        }
     }
 }
 
@@ -125,22 +152,25 @@ fn integer_reductions_are_exact_and_float_sums_within_rounding() {
 #[test]
 fn softmax_of_rows_is_within_a_few_ulps() {
     let source = include_str!("../kernels/softmax.cu");
-    let Some((stream, kernel)) = kernel(source, "softmax", &[]) else { return };
-    let (rows, columns) = (7_usize, 77_usize);
-    let inp: Vec<f32> = numbers(rows * columns, 4).into_iter().map(|value| value * 8.0).collect();
-    let (dinp, mut out) = (stream.clone_htod(&inp).unwrap(), stream.alloc_zeros::<f32>(inp.len()).unwrap());
-    let (r, c) = (rows as i32, columns as i32);
-    let mut launch = stream.launch_builder(&kernel);
-    launch.arg(&mut out).arg(&dinp).arg(&r).arg(&c);
-    // SAFETY: the arguments are the kernel's; both slices hold all rows.
-    unsafe { launch.launch(grid((2, 1), (32, 4), 0)) }.unwrap();
-    for (got, row) in stream.clone_dtoh(&out).unwrap().chunks(columns).zip(inp.chunks(columns)) {
-        let high = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f64> = row.iter().map(|value| (f64::from(*value) - f64::from(high)).exp()).collect();
-        let sum: f64 = powers.iter().sum();
-        for (got, power) in got.iter().zip(powers) {
-            let exact = power / sum;
-            assert!((f64::from(*got) - exact).abs() <= 1e-6 * exact, "{got} {exact}");
+    for (stream, kernel) in kernels(source, "softmax", 70) {
+        let (rows, columns) = (7_usize, 77_usize);
+        let inp: Vec<f32> = numbers(rows * columns, 4).into_iter().map(|value| value * 8.0).collect();
+        let (dinp, mut out) =
+            (stream.clone_htod(&inp).unwrap(), stream.alloc_zeros::<f32>(inp.len()).unwrap());
+        let (r, c) = (rows as i32, columns as i32);
+        let mut launch = stream.launch_builder(&kernel);
+        launch.arg(&mut out).arg(&dinp).arg(&r).arg(&c);
+        // SAFETY: the arguments are the kernel's; both slices hold all rows.
+        unsafe { launch.launch(grid((2, 1), (32, 4), 0)) }.unwrap();
+        for (got, row) in stream.clone_dtoh(&out).unwrap().chunks(columns).zip(inp.chunks(columns)) {
+            let high = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let powers: Vec<f64> =
+                row.iter().map(|value| (f64::from(*value) - f64::from(high)).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            for (got, power) in got.iter().zip(powers) {
+                let exact = power / sum;
+                assert!((f64::from(*got) - exact).abs() <= 1e-6 * exact, "{got} {exact}");
+            }
         }
     }
 }
@@ -182,17 +212,18 @@ fn compare(
 #[test]
 fn tiled_matmul_of_odd_shapes() {
     let source = include_str!("../kernels/matmul_tiled.cu");
-    let Some((stream, kernel)) = kernel(source, "matmul_tiled", &[]) else { return };
-    let (M, N, K) = (37, 21, 50);
-    let (a, b) = (numbers(M * K, 5), numbers(K * N, 6));
-    let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
-    let mut out: CudaSlice<f32> = stream.alloc_zeros(M * N).unwrap();
-    let (m, n, k) = (M as i32, N as i32, K as i32);
-    let mut launch = stream.launch_builder(&kernel);
-    launch.arg(&mut out).arg(&da).arg(&db).arg(&m).arg(&n).arg(&k);
-    // SAFETY: the arguments are the kernel's; the slices have the shapes that are passed.
-    unsafe { launch.launch(grid((2, 3), (16, 16), 0)) }.unwrap();
-    compare(&stream.clone_dtoh(&out).unwrap(), (M, N, K), |m, k| a[m * K + k], |n, k| b[k * N + n]);
+    for (stream, kernel) in kernels(source, "matmul_tiled", 70) {
+        let (M, N, K) = (37, 21, 50);
+        let (a, b) = (numbers(M * K, 5), numbers(K * N, 6));
+        let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
+        let mut out: CudaSlice<f32> = stream.alloc_zeros(M * N).unwrap();
+        let (m, n, k) = (M as i32, N as i32, K as i32);
+        let mut launch = stream.launch_builder(&kernel);
+        launch.arg(&mut out).arg(&da).arg(&db).arg(&m).arg(&n).arg(&k);
+        // SAFETY: the arguments are the kernel's; the slices have the shapes that are passed.
+        unsafe { launch.launch(grid((2, 3), (16, 16), 0)) }.unwrap();
+        compare(&stream.clone_dtoh(&out).unwrap(), (M, N, K), |m, k| a[m * K + k], |n, k| b[k * N + n]);
+    }
 }
 
 /// bf16 numbers, as they are.
@@ -203,18 +234,19 @@ fn halves(count: usize, seed: u32) -> Vec<bf16> {
 #[test]
 fn matmul_by_cp_async_ldmatrix_and_mma() {
     let source = include_str!("../kernels/matmul_mma.cu");
-    let Some((stream, kernel)) = kernel(source, "matmul_mma", &[]) else { return };
-    let (M, N, K) = (64, 128, 96);
-    let (a, b) = (halves(M * K, 7), halves(N * K, 8));
-    let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
-    let mut out: CudaSlice<f32> = stream.alloc_zeros(M * N).unwrap();
-    let (n, k) = (N as i32, K as i32);
-    let mut launch = stream.launch_builder(&kernel);
-    launch.arg(&mut out).arg(&da).arg(&db).arg(&n).arg(&k);
-    // SAFETY: the arguments are the kernel's; the slices have the shapes that are passed.
-    unsafe { launch.launch(grid((2, 1), (128, 1), 0)) }.unwrap();
-    let at = |values: &[bf16], row: usize, k: usize| values[row * K + k].to_f32();
-    compare(&stream.clone_dtoh(&out).unwrap(), (M, N, K), |m, k| at(&a, m, k), |n, k| at(&b, n, k));
+    for (stream, kernel) in kernels(source, "matmul_mma", 80) {
+        let (M, N, K) = (64, 128, 96);
+        let (a, b) = (halves(M * K, 7), halves(N * K, 8));
+        let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
+        let mut out: CudaSlice<f32> = stream.alloc_zeros(M * N).unwrap();
+        let (n, k) = (N as i32, K as i32);
+        let mut launch = stream.launch_builder(&kernel);
+        launch.arg(&mut out).arg(&da).arg(&db).arg(&n).arg(&k);
+        // SAFETY: the arguments are the kernel's; the slices have the shapes that are passed.
+        unsafe { launch.launch(grid((2, 1), (128, 1), 0)) }.unwrap();
+        let at = |values: &[bf16], row: usize, k: usize| values[row * K + k].to_f32();
+        compare(&stream.clone_dtoh(&out).unwrap(), (M, N, K), |m, k| at(&a, m, k), |n, k| at(&b, n, k));
+    }
 }
 
 /// `CUtensorMap`, which a kernel takes by value.

@@ -103,6 +103,10 @@ fn texts_for_other_devices_and_other_versions_get_the_drivers_codes() {
     refused(load(PTX.replace("add.u32 %r7, %r7, %r2;", "add.u32 %r7, %r7;").as_bytes()), api::INVALID_PTX);
     refused(load(PTX.replace("ret;", "ret").as_bytes()), api::INVALID_PTX);
     refused(load(PTX.replace("[add_p]", "[no_p]").as_bytes()), api::INVALID_PTX);
+    // A function that no kernel calls.
+    let newer = ".func newer() { .reg .b16 %h; add.rn.bf16 %h, %h, %h; ret; }";
+    refused(load(format!("{PTX}\n{newer}").as_bytes()), api::INVALID_PTX);
+    refused(load(format!("{}\n{newer}", PTX.replace("sm_80", "sm_90")).as_bytes()), 0);
 }
 
 #[test]

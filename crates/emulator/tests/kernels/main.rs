@@ -4,6 +4,7 @@ mod barriers;
 mod calls;
 mod clusters;
 mod control;
+mod floors;
 mod memory;
 mod moves;
 mod printing;

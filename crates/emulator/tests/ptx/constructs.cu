@@ -1,6 +1,6 @@
 // Kernels that make the compiler emit every construct of PTX that the parser knows; they compute nothing of use. The .ptx files beside
 // this one were made of it by nvcc 13.0 -ptx, with -lineinfo, for sm_80, sm_90a and sm_100a (whose text has another style), and of
-// debug.cu with -G for sm_90a; the folders of headers were then cut from the paths.
+// debug.cu with -G for sm_90a; constructs_nvrtc_12_sm_80.ptx by NVRTC 12.4. The folders were then cut from the paths.
 #include <cstdint>
 #include <cstdio>
 #include <cassert>

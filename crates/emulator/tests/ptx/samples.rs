@@ -7,12 +7,13 @@ use super::{assert_round_trip, module};
 const SM_80: &str = include_str!("constructs_sm_80.ptx");
 const SM_90A: &str = include_str!("constructs_sm_90a.ptx");
 const SM_100A: &str = include_str!("constructs_sm_100a.ptx");
+const NVRTC_12: &str = include_str!("constructs_nvrtc_12_sm_80.ptx");
 const DEBUG: &str = include_str!("debug_sm_90a.ptx");
 
 /// All of them.
-pub const SAMPLES: [&str; 4] = [SM_80, SM_90A, SM_100A, DEBUG];
+pub const SAMPLES: [&str; 5] = [SM_80, SM_90A, SM_100A, NVRTC_12, DEBUG];
 
-/// The source of the first three.
+/// The source of all but the last.
 const CONSTRUCTS: &str = include_str!("constructs.cu");
 
 fn kernel<'m, 'a>(functions: &'m [Function<'a>], name: &str) -> &'m Function<'a> {
@@ -137,8 +138,8 @@ fn every_line_of_code_is_found_through_loc() {
 }
 
 #[test]
-fn both_styles_of_text_declare_the_same() {
-    for text in [SM_80, SM_90A, SM_100A] {
+fn all_styles_of_text_declare_the_same() {
+    for text in [SM_80, SM_90A, SM_100A, NVRTC_12] {
         let module = module(text);
         let entries: Vec<_> =
             module.functions.iter().filter(|function| function.entry).map(|function| function.name).collect();

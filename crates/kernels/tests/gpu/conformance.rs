@@ -1,16 +1,19 @@
 //! Every op against the float64 reference.
 
 use wikigpt_kernels::Precision::{self, Bf16, F32};
-use wikigpt_ops::conformance::{self, Level};
+use wikigpt_ops::conformance::{
+    self,
+    Level::{self, Full, Small},
+};
 
 use crate::rig::gpu;
 
-/// Puts the ops whose names begin so through all their cases.
-fn conforms(prefixes: &[&str], precision: Precision, grads: Precision) {
+/// Puts the ops whose names begin so through all their cases of a level.
+fn conforms(level: Level, prefixes: &[&str], precision: Precision, grads: Precision) {
     let mut gpu = gpu(precision, grads);
     let mut failures = Vec::new();
     let mut checked = 0;
-    for case in conformance::cases(Level::Small) {
+    for case in conformance::cases(level) {
         if prefixes.iter().any(|prefix| case.op().starts_with(prefix)) {
             checked += 1;
             failures.extend(case.check(&mut gpu).err().map(|failure| failure.to_string()));
@@ -21,40 +24,40 @@ fn conforms(prefixes: &[&str], precision: Precision, grads: Precision) {
 }
 
 macro_rules! conformance {
-    ($($name:ident: $($prefix:literal),*;)*) => {
+    ($($name:ident: $level:ident, $($prefix:literal),*;)*) => {
         $(mod $name {
             use super::*;
 
             #[test]
             fn f32() {
-                conforms(&[$($prefix),*], F32, F32);
+                conforms($level, &[$($prefix),*], F32, F32);
             }
 
             #[test]
             fn bf16() {
-                conforms(&[$($prefix),*], Bf16, F32);
+                conforms($level, &[$($prefix),*], Bf16, F32);
             }
 
             #[test]
             fn bf16_gradients_too() {
-                conforms(&[$($prefix),*], Bf16, Bf16);
+                conforms($level, &[$($prefix),*], Bf16, Bf16);
             }
         })*
     };
 }
 
 conformance! {
-    memory: "device", "alloc", "upload", "download", "copy", "zero", "free", "fetch", "collect", "record";
-    embedding: "embedding";
-    layernorm: "layernorm", "residual_layernorm";
-    residual: "residual_forward", "residual_backward";
-    matmul: "matmul";
-    bias: "bias";
-    attention: "attention_forward", "attention_backward", "attention_cached";
-    unfused: "attention_scores", "attention_values";
-    softmax: "softmax";
-    gelu: "gelu";
-    dropout: "dropout";
-    cross_entropy: "cross_entropy";
-    optimizer: "sum", "global_norm", "adamw";
+    memory: Small, "device", "alloc", "upload", "download", "copy", "zero", "free", "fetch", "collect", "record";
+    embedding: Full, "embedding";
+    layernorm: Full, "layernorm", "residual_layernorm";
+    residual: Full, "residual_forward", "residual_backward";
+    matmul: Small, "matmul";
+    bias: Full, "bias";
+    attention: Small, "attention_forward", "attention_backward", "attention_cached";
+    unfused: Small, "attention_scores", "attention_values";
+    softmax: Full, "softmax";
+    gelu: Full, "gelu";
+    dropout: Full, "dropout";
+    cross_entropy: Full, "cross_entropy";
+    optimizer: Full, "sum", "global_norm", "adamw";
 }

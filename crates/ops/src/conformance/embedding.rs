@@ -27,7 +27,9 @@ const SHAPES: [Shape; 5] = [
     shape(3, 7, 33, 2, 7, 0),
     shape(2, 4, 8, 300, 6, 2),
 ];
-const LARGE: [Shape; 1] = [shape(2, 130, 768, 257, 200, 64)];
+/// Among them a few tokens that fill thousands of positions, and more words than 16 bits count.
+const LARGE: [Shape; 3] =
+    [shape(2, 130, 768, 257, 200, 64), shape(5, 515, 24, 3, 520, 0), shape(2, 1100, 8, 70_000, 1100, 0)];
 
 fn forward(r: &mut Random, s: Shape, tokens: Option<Values>) -> Call {
     let Shape { B, T, C, words, positions, pos } = s;

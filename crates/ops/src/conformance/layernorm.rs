@@ -12,7 +12,7 @@ use super::call::{Slots, Tensor};
 
 /// (N, C).
 const SHAPES: [(usize, usize); 5] = [(1, 1), (3, 2), (2, 33), (5, 64), (4, 127)];
-const LARGE: [(usize, usize); 3] = [(7, 768), (130, 65), (2, 1025)];
+const LARGE: [(usize, usize); 6] = [(7, 768), (130, 65), (2, 1025), (300, 96), (11, 1600), (2, 4608)];
 /// GPT-2's, and one so large that its place in the formula shows.
 const EPS: [f32; 2] = [1e-5, 0.3];
 const UPDATES: [(Update, Update); 4] = [(Set, Set), (Add, Add), (Set, Add), (Add, Set)];

@@ -107,7 +107,7 @@ fn a_relaxed_arrival_releases_what_a_fence_covered() {
             cluster.fence(0, 1, Scope::Cluster);
         }
         silent(cluster.write(thread(0, 0), 4));
-        cluster.release_fenced(0, WARP, Object::Cluster);
+        cluster.release_fenced(0, WARP, Object::Cluster, Scope::Cluster);
         cluster.phase(Object::Cluster);
         cluster.acquire(2, WARP, Object::Cluster);
         let read = cluster.read(thread(2, 3), 0);
@@ -392,4 +392,34 @@ fn the_last_block_knows_what_all_others_wrote_before_their_fences() {
     last.fence(0, 1, Scope::Device);
     last.barrier(&[0, 1]);
     (0..4).for_each(|number| silent(by(last, 1, number * 4, Access::Read, Order::Weak)));
+}
+
+#[test]
+fn fences_of_two_blocks_are_in_the_order_that_what_is_read_behind_them_proves() {
+    let fence = |cluster: &mut Checker, total: bool| match total {
+        true => cluster.total_fence(0, WARP, Scope::Device),
+        false => cluster.fence(0, WARP, Scope::Device),
+    };
+    for (first, second, stale) in
+        [(true, true, true), (false, true, true), (true, false, true), (true, true, false)]
+    {
+        let memory = allocation(256);
+        let (mut one, mut two) = (cluster_of(1, 0), cluster_of(1, 1));
+        let touch = |cluster: &mut Checker, offset, access, order| {
+            cluster.global(thread(0, 3), &memory, offset, 4, access, order, 7)
+        };
+        let flag = |cluster: &mut Checker, access| touch(cluster, 64, access, Order::Relaxed(Scope::Device));
+        silent(touch(&mut one, 0, Access::Write, Order::Weak));
+        fence(&mut one, first);
+        if stale {
+            silent(flag(&mut one, Access::Read));
+        }
+        silent(flag(&mut two, Access::Write));
+        if !stale {
+            silent(flag(&mut one, Access::Read));
+        }
+        fence(&mut two, second);
+        let read = touch(&mut two, 0, Access::Read, Order::Weak);
+        if first && second && stale { silent(read) } else { refused(read, FaultKind::Race, Some((0, 3)), 7) }
+    }
 }

@@ -99,7 +99,7 @@ fn index(who: Thread) -> usize {
 
 fn level_of(order: Order) -> usize {
     match order {
-        Order::Weak | Order::Constant => 2,
+        Order::Weak | Order::Constant | Order::Map => 2,
         Order::Relaxed(scope)
         | Order::Acquire(scope)
         | Order::Release(scope)
@@ -175,7 +175,8 @@ impl Model {
         let before = self.bytes.clone();
         for (who, touch) in touches {
             let (me, block) = (index(*who), who.warp / 2);
-            let weak = matches!(touch.order, Order::Weak | Order::Constant) && touch.access != Access::Atomic;
+            let weak = matches!(touch.order, Order::Weak | Order::Constant | Order::Map)
+                && touch.access != Access::Atomic;
             for offset in touch.offset..touch.offset + touch.len {
                 let mut known = self.threads[me].clone();
                 let time = of(&known.all, me) + 1;

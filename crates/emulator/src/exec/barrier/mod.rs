@@ -32,8 +32,10 @@ pub enum Op {
     },
     /// `barrier.cluster.wait`
     ClusterWait,
-    /// `fence`, `membar`
+    /// `fence.acq_rel` and its parts
     Fence(Scope),
+    /// `fence.sc`, `membar`
+    TotalFence(Scope),
     /// `fence.proxy.async`
     ProxyFence,
     /// A fence between proxies that are one here.
@@ -181,14 +183,15 @@ fn fence<'a>(
         }
         return Ok(decoded(Op::Fence(Scope::Cluster)));
     }
-    let scope = if inst.opcode == "membar" {
-        modifiers.take_any(&["cta", "gl", "sys"])
+    let (total, scope) = if inst.opcode == "membar" {
+        (true, modifiers.take_any(&["cta", "gl", "sys"]))
     } else {
-        modifiers.take_any(&["sc", "acq_rel", "acquire", "release"]);
-        modifiers.take_any(&["cta", "cluster", "gpu", "sys"])
+        let order = modifiers.take_any(&["sc", "acq_rel", "acquire", "release"]);
+        (order == Some("sc"), modifiers.take_any(&["cta", "cluster", "gpu", "sys"]))
     };
     modifiers.finish()?;
     match scope {
+        Some(scope) if total => Ok(decoded(Op::TotalFence(scope_of(scope)))),
         Some(scope) => Ok(decoded(Op::Fence(scope_of(scope)))),
         None => Err(modifiers.invalid("its scope is missing")),
     }
@@ -209,26 +212,12 @@ fn proxy_fence<'a>(
     modifiers: &mut Modifiers<'_, 'a>,
 ) -> Result<Decoded> {
     const ASYNC: [&str; 4] = ["async", "async.global", "async.shared::cta", "async.shared::cluster"];
-    let op = match modifiers.take_any(&["alias", "async", "tensormap::generic"]) {
+    let op = match modifiers.take_any(&["alias", "async"]) {
         Some("alias") => Op::Nothing,
-        Some("async") => {
+        Some(_) => {
             // The space narrows it; what is fenced here is every space, as a program that is right needs no less.
             modifiers.take_any(&["global", "shared::cta", "shared::cluster"]);
             Op::ProxyFence
-        }
-        Some(_) => {
-            // Tensor maps are read when a copy is issued: the fence has the order of its scope alone.
-            let acquire = modifiers.take_any(&["acquire", "release"]) == Some("acquire");
-            let scope = modifiers.take_any(&["cta", "cluster", "gpu", "sys"]);
-            modifiers.finish()?;
-            decoder.expect(inst, if acquire { 2..=2 } else { 0..=0 })?;
-            if acquire {
-                decoder.address(inst, &inst.operands[0])?;
-            }
-            match scope {
-                Some(scope) => return Ok(decoded(Op::Fence(scope_of(scope)))),
-                None => return Err(modifiers.invalid("its scope is missing")),
-            }
         }
         None => return Err(modifiers.unsupported(&format!("known proxies are alias, {}", ASYNC.join(", ")))),
     };
@@ -258,7 +247,7 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
             if *release {
                 cx.cluster.checker.release(warp, active, Object::Cluster);
             } else {
-                cx.cluster.checker.release_fenced(warp, active, Object::Cluster);
+                cx.cluster.checker.release_fenced(warp, active, Object::Cluster, Scope::Cluster);
             }
             if cx.cluster.barrier.arrive(warp, active)? {
                 cx.cluster.checker.phase(Object::Cluster);
@@ -277,6 +266,7 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
             cx.cluster.checker.acquire(warp, active, Object::Cluster);
         }
         Op::Fence(scope) => cx.cluster.checker.fence(warp, active, *scope),
+        Op::TotalFence(scope) => cx.cluster.checker.total_fence(warp, active, *scope),
         Op::ProxyFence => cx.cluster.checker.proxy_fence(warp, active),
         Op::Nothing => {}
     }
@@ -333,7 +323,8 @@ impl BlockOp {
         };
         if !barriers.passed(id, phase) {
             let still = cx.token.is_some();
-            let wait = || Wait { what: format!("barrier {id}"), token: phase };
+            // In words only where somebody asks: `describe`.
+            let wait = || Wait { what: String::new(), token: phase };
             return Ok(if still { Flow::Still } else { Flow::Wait(wait()) });
         }
         cx.cluster.checker.acquire(warp, active, object);

@@ -45,7 +45,7 @@ pub(super) fn read(
         let (allocation, offset) = place::global(cx, address, BYTES as u64, "the tensor map")?;
         allocation.read(offset, &mut bytes);
         let (who, pc) = (thread(cx, lane), cx.pc);
-        cx.cluster.checker.global(who, &allocation, offset, BYTES as u32, Access::Read, Order::Weak, pc)?;
+        cx.cluster.checker.global(who, &allocation, offset, BYTES as u32, Access::Read, Order::Map, pc)?;
     }
     let map = TensorMap::decode(&bytes).ok_or_else(|| {
         illegal(format!("what is at 0x{address:x} is no tensor map of cuTensorMapEncodeTiled"))

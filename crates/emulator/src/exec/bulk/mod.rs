@@ -80,6 +80,14 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
             maps::copy(cx, lane, *to, *from).map(|()| Flow::Next)
         }
         Kind::Registers { increase, count } => registers::set(cx, *increase, *count),
+        Kind::MapFence { scope, acquire } => {
+            let warp = cx.warp.number(cx.launch);
+            cx.cluster.checker.fence(warp, active, *scope);
+            if *acquire {
+                cx.cluster.checker.map_fence(warp, active);
+            }
+            Ok(Flow::Next)
+        }
         Kind::Nothing => Ok(Flow::Next),
     }
 }

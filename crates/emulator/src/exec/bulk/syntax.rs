@@ -1,6 +1,8 @@
 //! Instructions of the family, from the syntax tree.
 
 use super::reduce::Reduction;
+use crate::check::Scope;
+use crate::exec::memory;
 use crate::program::{Address, Decoder, Modifiers, Slot};
 use crate::ptx::ast::{Instruction, Operand, Space};
 use crate::ptx::{Result, Type};
@@ -32,8 +34,9 @@ pub(super) enum Kind {
     CopyMap { to: Address, from: Shared },
     /// setmaxnreg.
     Registers { increase: bool, count: u32 },
-    /// What has no effect here: hints; fences of the tensor map proxy, because maps are read as they are; griddepcontrol,
-    /// because launches run one after the other.
+    /// fence.proxy.tensormap: with `acquire`, for maps that are read behind it.
+    MapFence { scope: Scope, acquire: bool },
+    /// What has no effect here: hints; griddepcontrol, because launches run one after the other.
     Nothing,
 }
 
@@ -132,16 +135,15 @@ pub(super) fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> R
             let acquire = has("acquire");
             modifiers.take("proxy");
             modifiers.take("tensormap::generic");
-            let known = modifiers.take_any(&["acquire", "release"]).is_some()
-                && modifiers.take_any(&["cta", "cluster", "gpu", "sys"]).is_some();
-            if !known {
+            let known = modifiers.take_any(&["acquire", "release"]).is_some();
+            let (true, Some(scope)) = (known, memory::form::scope(&mut modifiers)) else {
                 return Err(modifiers.invalid("expected .acquire or .release and a scope"));
-            }
+            };
             decoder.expect(inst, if acquire { 2..=2 } else { 0..=0 })?;
             if acquire {
                 decoder.address(inst, decoder.operand(inst, 0)?)?;
             }
-            Kind::Nothing
+            Kind::MapFence { scope, acquire }
         }
         "tensormap" => tensormap(inst, decoder, &mut modifiers)?,
         "griddepcontrol" => {

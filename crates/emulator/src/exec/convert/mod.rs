@@ -16,8 +16,8 @@ use super::{Context, Decoded, Flow, per_lane};
 use crate::fault::Fault;
 use crate::num::Rounding;
 use crate::num::fast::{
-    bf16_to_f32, canonical, f16_to_f32, f32_to_bf16, f32_to_bf16_rz, f32_to_f16, f32_to_f64, f64_to_f32,
-    flush_if, relu, saturate,
+    self, bf16_to_f32, canonical, f16_to_f32, f32_to_bf16, f32_to_bf16_rz, f32_to_f16, f32_to_f64,
+    f64_to_f32, flush_if, relu, saturate,
 };
 use crate::program::{Class, Decoder, Modifiers};
 use crate::ptx::ast::Instruction;
@@ -283,6 +283,20 @@ fn join(high: u16, low: u16) -> u32 {
     u32::from(low) | u32::from(high) << 16
 }
 
+/// To e4m3 or e5m2.
+#[inline(always)]
+fn to_8_bits<const E4M3: bool, const RELU: bool>(x: f32) -> u8 {
+    let bits = if E4M3 { fast::f32_to_e4m3(x) } else { fast::f32_to_e5m2(x) };
+    if RELU && bits & 0x80 != 0 { 0 } else { bits }
+}
+
+/// From e4m3 or e5m2 to f16.
+#[inline(always)]
+fn from_8_bits<const E4M3: bool, const RELU: bool>(bits: u8) -> u16 {
+    let bits = if E4M3 { fast::e4m3_to_f16(bits) } else { fast::e5m2_to_f16(bits) };
+    if RELU && bits & 0x8000 != 0 { 0 } else { bits }
+}
+
 /// Conversions from or to pairs.
 fn packed<'a>(
     inst: &Instruction<'a>,
@@ -319,22 +333,23 @@ fn packed<'a>(
             })
         }
         (Type::E4m3x2 | Type::E5m2x2, Type::F32, Some(Rounding::Nearest)) if finite => {
-            lanes!(imm; |a: u32, b: u32| u16: {
-                let one = Conversion::unpack(imm);
-                (convert(one, a.into()) << 8 | convert(one, b.into())) as u16
-            })
+            let e4m3 = to == Type::E4m3x2;
+            choose!(E4M3 = e4m3, RELU = relu_too => lanes!(|a: f32, b: f32| u16: {
+                u16::from(to_8_bits::<E4M3, RELU>(a)) << 8 | u16::from(to_8_bits::<E4M3, RELU>(b))
+            }))
         }
         (Type::E4m3x2 | Type::E5m2x2, Type::F16x2, Some(Rounding::Nearest)) if finite => {
-            lanes!(imm; |a: u32| u16: {
-                let one = Conversion::unpack(imm);
-                (convert(one, (a >> 16).into()) << 8 | convert(one, (a & 0xffff).into())) as u16
-            })
+            let e4m3 = to == Type::E4m3x2;
+            choose!(E4M3 = e4m3, RELU = relu_too => lanes!(|a: u32| u16: {
+                let [low, high] = [a as u16, (a >> 16) as u16].map(f16_to_f32);
+                u16::from(to_8_bits::<E4M3, RELU>(high)) << 8 | u16::from(to_8_bits::<E4M3, RELU>(low))
+            }))
         }
         (Type::F16x2, Type::E4m3x2 | Type::E5m2x2, Some(Rounding::Nearest)) if !finite => {
-            lanes!(imm; |a: u16| u32: {
-                let one = Conversion::unpack(imm);
-                join(convert(one, (a >> 8).into()) as u16, convert(one, (a & 0xff).into()) as u16)
-            })
+            let e4m3 = from == Type::E4m3x2;
+            choose!(E4M3 = e4m3, RELU = relu_too => lanes!(|a: u16| u32: {
+                join(from_8_bits::<E4M3, RELU>((a >> 8) as u8), from_8_bits::<E4M3, RELU>(a as u8))
+            }))
         }
         (_, _, None) => return Err(modifiers.invalid("its rounding is missing")),
         _ => return Err(none()),

@@ -76,8 +76,10 @@ pub enum Action {
         drop: bool,
         /// `.noComplete`
         incomplete: bool,
-        /// Whether what was done before is seen by who acquires.
+        /// Whether what was done before is seen by who acquires; else what a fence of the scope covered.
         release: bool,
+        /// The scope.
+        scope: Scope,
     },
 }
 
@@ -162,7 +164,7 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
             let announces = modifiers.take("expect_tx");
             let incomplete = modifiers.take("noComplete");
             let release = modifiers.take_any(&["release", "relaxed"]) != Some("relaxed");
-            modifiers.take_any(&["cta", "cluster"]);
+            let scope = scope(&mut modifiers);
             decoder.expect(inst, if announces || incomplete { 3..=3 } else { 2..=3 })?;
             let first = decoder.operand(inst, 0)?;
             let state = match first {
@@ -181,8 +183,15 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
                 Some(count) => (count, None),
                 None => (decoder.constant(1), None),
             };
-            let action =
-                Action::Arrive { state, count, bytes, drop: name == "arrive_drop", incomplete, release };
+            let action = Action::Arrive {
+                state,
+                count,
+                bytes,
+                drop: name == "arrive_drop",
+                incomplete,
+                release,
+                scope,
+            };
             Op::Object { target: target(inst, decoder, 1, window)?, action }
         }
         "test_wait" | "try_wait" => {
@@ -349,7 +358,7 @@ fn act(target: &Target, action: &Action, cx: &mut Context, active: u32) -> Resul
             }
         };
         result.map_err(at)?;
-        if let Action::Arrive { release: true, .. } = action {
+        if let Action::Arrive { .. } = action {
             released.add((rank, offset), lane);
         }
         let now = block.mbarriers.get(offset).map(|object| object.phase);
@@ -357,7 +366,7 @@ fn act(target: &Target, action: &Action, cx: &mut Context, active: u32) -> Resul
             let object = check::Object::Mbarrier { block: rank, offset };
             let mask = released.take((rank, offset));
             if mask != 0 {
-                cx.cluster.checker.release(warp, mask, object);
+                arrived(cx, action, warp, mask, object);
             }
             cx.cluster.checker.phase(object);
         }
@@ -366,9 +375,24 @@ fn act(target: &Target, action: &Action, cx: &mut Context, active: u32) -> Resul
         }
     }
     for (object, mask) in released.iter() {
-        cx.cluster.checker.release(warp, mask, object);
+        arrived(cx, action, warp, mask, object);
     }
     Ok(Flow::Next)
+}
+
+/// What an arrival releases.
+fn arrived(cx: &mut Context, action: &Action, warp: u32, mask: u32, object: check::Object) {
+    let checker = &mut cx.cluster.checker;
+    checker.notice(warp, object);
+    match action {
+        Action::Arrive { release: false, scope, .. } => checker.release_fenced(warp, mask, object, *scope),
+        _ => checker.release(warp, mask, object),
+    }
+}
+
+/// Takes a scope; without one it is the block.
+fn scope(modifiers: &mut Modifiers) -> Scope {
+    if modifiers.take_any(&["cta", "cluster"]) == Some("cluster") { Scope::Cluster } else { Scope::Block }
 }
 
 fn wait(
@@ -390,8 +414,20 @@ fn wait(
         let is_passed = match phase {
             Phase::Parity(slot) => {
                 let parity = cx.warp.row(*slot)[lane];
-                objects::with(&mut cx.cluster.blocks[rank as usize], offset, |object| {
-                    Ok(object.passed_parity(parity))
+                let object = check::Object::Mbarrier { block: rank, offset };
+                let checker = &mut cx.cluster.checker;
+                objects::with(&mut cx.cluster.blocks[rank as usize], offset, |there| {
+                    let passed = there.passed_parity(parity);
+                    let phase = there.phase;
+                    if !passed && phase > 1 && !checker.keeps_up(warp, lane as u32, object) {
+                        return Err(format!(
+                            "a wait for parity {} while phase {phase} goes on by who was never told that phase {} has ended: \
+                             it may mean either",
+                            parity & 1,
+                            phase - 2
+                        ));
+                    }
+                    Ok(passed)
                 })
             }
             Phase::State(slot) => {
@@ -421,8 +457,10 @@ fn wait(
                 cx.cluster.checker.shared(who, block, offset, objects::BYTES, Access::Atomic, order, cx.pc);
             checked.map_err(|fault| Fault { lane: Some(lane as u32), ..fault })?;
         }
-        if acquire {
-            cx.cluster.checker.acquire(warp, mask, object);
+        cx.cluster.checker.notice(warp, object);
+        match acquire {
+            true => cx.cluster.checker.acquire(warp, mask, object),
+            false => cx.cluster.checker.acquire_at_fence(warp, mask, object),
         }
     }
     cx.warp.set_predicate(done, passed, active);

@@ -271,6 +271,14 @@ impl Request {
         at: &WideRow,
     ) -> Result<(), Fault> {
         self.in_shared(cluster, launch, own, active, at)?;
+        let Extent { low, high, .. } = Extent::of(active, at);
+        let (rank, from) = (low >> RANK_SHIFT, low & OFFSET);
+        if high >> RANK_SHIFT == rank
+            && let Some(block) = cluster.blocks.get(rank as usize)
+            && block.mbarriers.covers(from as u32, (high - low) as u32 + self.bytes).is_none()
+        {
+            return Ok(());
+        }
         for lane in lanes(active) {
             let (rank, offset) = (at[lane] >> RANK_SHIFT, at[lane] & OFFSET);
             let objects = &cluster.blocks[rank as usize].mbarriers;

@@ -6,7 +6,7 @@ use super::Op;
 use super::form::{Orders, Place, Room, acquires, agree, hints, order, policy, releases};
 use super::reach::{OFFSET, RANK_SHIFT, Reach, Request};
 use crate::check::{Access, Order};
-use crate::exec::lanes::{Row, lanes};
+use crate::exec::lanes::{LANES, Row, WideRow, lanes, side_by_side};
 use crate::exec::{Cluster, Context, Decoded, Warp};
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Allocation;
@@ -307,6 +307,14 @@ fn scatter_all(op: &Store, rows: &[Row], mask: u32, write: impl FnMut(usize, u32
     }
 }
 
+/// Of accesses by all lanes to 32-bit words, each lane's behind the one before: the bytes of each lane. Such lanes meet no other's
+/// bytes, so that their order is of no account.
+#[inline]
+fn words_of_all(transfer: &Transfer, at: &WideRow, active: u32) -> Option<usize> {
+    let bytes = transfer.request.bytes;
+    (transfer.bytes == 4 && side_by_side(at, active, bytes)).then_some(bytes as usize)
+}
+
 /// Little-endian bytes of a slice as a number.
 #[inline(always)]
 fn from_bytes(bytes: &[u8], at: usize, len: u32) -> u64 {
@@ -398,6 +406,13 @@ fn load_global(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> 
                 op.elements[0].set(&mut cx.warp.rows, lane, value as u64);
                 op.elements[1].set(&mut cx.warp.rows, lane, (value >> 64) as u64);
             }
+        } else if let Some(bytes) = words_of_all(&op.transfer, at, here)
+            && op.elements.iter().all(|element| element.bits == 32)
+        {
+            for (element, before) in op.elements.iter().zip((0..).step_by(4)) {
+                let row = &mut cx.warp.rows[element.slot as usize];
+                allocation.load_row(at[0] - base + before, bytes as u64, row);
+            }
         } else {
             gather_all(op, &mut cx.warp.rows, here, |lane, before, bytes| {
                 allocation.load(at[lane] - base + u64::from(before), bytes)
@@ -419,6 +434,19 @@ fn load_shared(op: &Load, cx: &mut Context, reach: &Reach) -> Result<(), Fault> 
     while left != 0 {
         let (rank, here) = same_block(reach, left);
         let memory = &cx.cluster.blocks[rank].shared;
+        if let Some(bytes) = words_of_all(&op.transfer, &reach.at, here)
+            && op.elements.iter().all(|element| element.bits == 32)
+        {
+            let first = (reach.at[0] & OFFSET) as usize;
+            let memory = &memory[first..first + LANES * bytes];
+            for (element, before) in op.elements.iter().zip((0..).step_by(4)) {
+                let row = &mut cx.warp.rows[element.slot as usize];
+                for (row, memory) in row.iter_mut().zip(memory.chunks_exact(bytes)) {
+                    *row = from_bytes(memory, before, 4) as u32;
+                }
+            }
+            return Ok(());
+        }
         gather_all(op, &mut cx.warp.rows, here, |lane, before, bytes| {
             from_bytes(memory, (reach.at[lane] & OFFSET) as usize + before as usize, bytes)
         });
@@ -445,6 +473,18 @@ pub fn store(op: &Store, cx: &mut Context, active: u32) -> Result<(), Fault> {
     if reach.shared != 0 {
         shared(cx, &reach, &op.transfer, &op.elements)?;
         let (blocks, rows) = (&mut cx.cluster.blocks, &cx.warp.rows);
+        if let Some(bytes) = words_of_all(&op.transfer, &reach.at, reach.shared)
+            && (reach.at[0] ^ reach.at[LANES - 1]) >> RANK_SHIFT == 0
+        {
+            let (rank, first) = ((reach.at[0] >> RANK_SHIFT) as usize, (reach.at[0] & OFFSET) as usize);
+            let memory = &mut blocks[rank].shared[first..first + LANES * bytes];
+            for (slot, before) in op.elements.iter().zip((0..).step_by(4)) {
+                for (value, memory) in rows[*slot as usize].iter().zip(memory.chunks_exact_mut(bytes)) {
+                    to_bytes(memory, before, 4, u64::from(*value));
+                }
+            }
+            return Ok(());
+        }
         scatter_all(op, rows, reach.shared, |lane, before, bytes, value| {
             let (rank, offset) = (reach.at[lane] >> RANK_SHIFT, reach.at[lane] & OFFSET);
             to_bytes(&mut blocks[rank as usize].shared, offset as usize + before as usize, bytes, value);
@@ -483,6 +523,10 @@ fn store_global(op: &Store, cx: &mut Context, reach: &Reach) -> Result<(), Fault
             for lane in lanes(here) {
                 let [low, high] = [0, 1].map(|half| u128::from(cx.warp.wide(op.elements[half])[lane]));
                 allocation.update_wide(at[lane] - base, |_| low | high << 64);
+            }
+        } else if let Some(bytes) = words_of_all(&op.transfer, at, here) {
+            for (slot, before) in op.elements.iter().zip((0..).step_by(4)) {
+                allocation.store_row(at[0] - base + before, bytes as u64, cx.warp.row(*slot));
             }
         } else {
             scatter_all(op, &cx.warp.rows, here, |lane, before, bytes, value| {
@@ -562,7 +606,11 @@ fn differ(
 
 /// The block of the first lane's shared address, and the lanes whose addresses are in it too.
 fn same_block(reach: &Reach, left: u32) -> (usize, u32) {
-    let rank = reach.at[left.trailing_zeros() as usize] >> RANK_SHIFT;
+    let first = reach.at[left.trailing_zeros() as usize];
+    let rank = first >> RANK_SHIFT;
+    if reach.at.iter().fold(0, |bits, at| bits | (at ^ first)) >> RANK_SHIFT == 0 {
+        return (rank as usize, left);
+    }
     let here = lanes(left).filter(|lane| reach.at[*lane] >> RANK_SHIFT == rank).map(|lane| 1 << lane).sum();
     (rank as usize, here)
 }

@@ -67,15 +67,19 @@ pub fn execute(op: &Op, cx: &mut Context, active: u32) -> Result<Flow, Fault> {
     }
 }
 
-/// Sees that an instruction leaves alone the registers of products in flight; those of wgmma itself see to it themselves.
+/// Sees that an instruction leaves alone the registers of products in flight, and takes note of those that it touches; those of
+/// wgmma itself see to it themselves.
 ///
 /// # Errors
 /// Where it names one.
 #[cold]
-pub fn untouched(op: &AnyOp, warp: &Warp, registers: &[Slot]) -> Result<(), Fault> {
+pub fn untouched(op: &AnyOp, warp: &mut Warp, registers: &[Slot]) -> Result<(), Fault> {
     match op {
         AnyOp::Tensor(Op::Wgmma(_)) => Ok(()),
-        _ if warp.products.in_flight(registers).is_none() => Ok(()),
+        _ if warp.products.in_flight(registers).is_none() => {
+            warp.products.touch(registers);
+            Ok(())
+        }
         _ => Err(Fault::new(
             FaultKind::Async,
             "it names a register of D of a wgmma in flight: wgmma.wait_group has to come before",

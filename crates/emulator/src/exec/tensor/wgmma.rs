@@ -172,6 +172,10 @@ fn major(inst: &Instruction, operand: &Operand) -> Result<Major> {
 pub struct Groups {
     /// Whether there was a `wgmma.fence` before.
     fenced: bool,
+    /// Whether a product was issued since: until the next fence it matters who touches registers.
+    used: bool,
+    /// A bit for each register that other instructions touched meanwhile.
+    touched: Vec<u64>,
     /// Issued and not committed.
     open: Vec<Pending>,
     /// Committed and not waited for, oldest first.
@@ -224,27 +228,38 @@ struct Accumulator {
 }
 
 impl Groups {
-    /// Whether nothing is in flight, so that no register needs care.
-    #[inline]
+    /// Whether nothing is in flight.
+    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.sums.is_empty()
     }
 
+    /// Whether it matters which registers other instructions touch: something is in flight, or was with no fence since.
+    #[inline]
+    pub fn watches(&self) -> bool {
+        !self.sums.is_empty() || self.used
+    }
+
+    /// Another instruction touches these registers.
+    pub fn touch(&mut self, slots: &[Slot]) {
+        if self.used {
+            slots.iter().for_each(|slot| set(&mut self.touched, *slot, true));
+        }
+    }
+
+    /// The first of these registers that was touched since the last product without a fence since.
+    fn unfenced(&self, slots: &[Slot]) -> Option<Slot> {
+        slots.iter().copied().find(|slot| self.used && is_set(&self.touched, *slot))
+    }
+
     /// The first of these registers that belongs to a D in flight: to touch it has no meaning.
     pub fn in_flight(&self, slots: &[Slot]) -> Option<Slot> {
-        let bits = |slot: Slot| self.poisoned.get(slot as usize / 64).copied().unwrap_or(0);
-        slots.iter().copied().find(|slot| bits(*slot) >> (slot % 64) & 1 == 1)
+        slots.iter().copied().find(|slot| is_set(&self.poisoned, *slot))
     }
 
     /// Takes note of whether registers are poisoned.
     fn mark(&mut self, slots: &[Slot], poisoned: bool) {
-        for slot in slots {
-            let (word, bit) = (*slot as usize / 64, 1 << (slot % 64));
-            if word >= self.poisoned.len() {
-                self.poisoned.resize(word + 1, 0);
-            }
-            self.poisoned[word] = self.poisoned[word] & !bit | if poisoned { bit } else { 0 };
-        }
+        slots.iter().for_each(|slot| set(&mut self.poisoned, *slot, poisoned));
     }
 
     /// What is left when the warp ends: products that nobody waited for.
@@ -256,6 +271,18 @@ impl Groups {
             (_, open) => Some(format!("{open} wgmma.mma_async that were not committed")),
         }
     }
+}
+
+fn is_set(bits: &[u64], slot: Slot) -> bool {
+    bits.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+}
+
+fn set(bits: &mut Vec<u64>, slot: Slot, value: bool) {
+    let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
+    if word >= bits.len() {
+        bits.resize(word + 1, 0);
+    }
+    bits[word] = bits[word] & !bit | if value { bit } else { 0 };
 }
 
 impl Product {
@@ -274,7 +301,8 @@ pub fn execute(op: &Op, cx: &mut Context) -> Result<Flow, Fault> {
     let (warps, first) = warpgroup(cx)?;
     match op {
         Op::Fence => {
-            cx.warp.products.fenced = true;
+            let groups = &mut cx.warp.products;
+            (groups.fenced, groups.used) = (true, false);
             Ok(Flow::Next)
         }
         Op::Commit => {
@@ -345,12 +373,31 @@ fn issue(product: &Arc<Product>, cx: &mut Context, warp: usize) -> Result<Flow, 
     let rows = |part: usize| (blocks * part / WARPS * 8) as u32;
     read(cx, flight, &tile, rows(part)..rows(part + 1), product.k)?;
 
+    let groups = &cx.warp.products;
+    let of_a = if let Source::Registers(slots) = &product.a { &slots[..] } else { &[] };
+    for (what, slots) in [("A", of_a), ("D", &product.d[..])] {
+        if let Some(slot) = groups.unfenced(slots) {
+            let at = slots.iter().position(|other| *other == slot).unwrap_or_default();
+            return Err(unfenced(what, at));
+        }
+    }
     claim(product, cx)?;
+    let groups = &mut cx.warp.products;
+    if !std::mem::replace(&mut groups.used, true) {
+        groups.touched.clear();
+    }
     let pending =
         Pending { product: Arc::clone(product), pc: cx.pc, a, b, accumulate: accumulate == ALL, flight };
     cx.warp.products.open.push(pending);
     cx.cluster.counters.tensor_flops += 2 * (ROWS * product.n * product.k) as u64;
     Ok(Flow::Next)
+}
+
+fn unfenced(what: &str, at: usize) -> Fault {
+    let message = format!(
+        "register {at} of {what} was touched since the last wgmma.mma_async: wgmma.fence has to come before the next that uses it"
+    );
+    Fault::new(FaultKind::Async, message)
 }
 
 fn touched(what: &str, at: Option<usize>) -> Fault {

@@ -1,6 +1,6 @@
 #![doc = "The operations of a GPT on an NVIDIA GPU."]
 //!
-//! [`Gpu`] is a backend: [`Ops`](wikigpt_ops::Ops) by kernels that are written here, in CUDA C++ under `kernels/`. Their sources are
+//! [`Gpu`] is a backend: [`Ops`] by kernels that are written here, in CUDA C++ under `kernels/`. Their sources are
 //! embedded; NVRTC compiles them for the device at hand when they are first needed, specialised on the model's shapes, and what it
 //! made is kept on disk.
 //!
@@ -113,7 +113,7 @@ impl Options {
     }
 }
 
-/// The backend: [`Ops`](wikigpt_ops::Ops) on one GPU.
+/// The backend: [`Ops`] on one GPU.
 ///
 /// Ops are asked for and done later, in order. An error of the device may come out at a later call than the one whose kernel failed;
 /// with `WIKIGPT_CUDA_SYNC=1` in the environment every launch is waited for.

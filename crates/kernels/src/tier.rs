@@ -45,3 +45,21 @@ impl Device {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_needs_ampere() {
+        let device =
+            |capability| Device { ordinal: 1, name: "Old".into(), capability, memory: 0, multiprocessors: 1 };
+        assert_eq!(device((7, 5)).tier(Precision::F32).unwrap(), Tier::Simt);
+        assert_eq!(device((9, 0)).tier(Precision::Bf16).unwrap(), Tier::Ampere);
+        let error = device((7, 5)).tier(Precision::Bf16).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cuda:1 (Old) is of compute capability 7.5, and bf16 needs 8.0 or later: use --precision f32"
+        );
+    }
+}

@@ -61,6 +61,7 @@ pub fn run(Shape(blocks, threads, cluster): Shape, body: &str) -> Result<(), Box
         memory: &memory,
         device,
         number: 1,
+        workspace: 0,
     };
     let options = grid::Options {
         threads: 2,

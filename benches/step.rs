@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wikigpt_cpu::{Cpu, cpu};
 use wikigpt_gpt::{Config, Plan, Regularize, Trainer, init};
-use wikigpt_ops::{AdamW, Update};
+use wikigpt_ops::{AdamW, Rounding, Update};
 
 /// Name, preset, V, T and B.
 const SHAPES: [(&str, &str, usize, usize, usize); 3] =
@@ -50,7 +50,16 @@ impl Step {
         let (inputs, targets) = (&self.inputs, &self.targets);
         let done = self.trainer.accumulate(inputs, targets, scale, Regularize::NONE, Update::Set);
         let (beta1, beta2, eps, weight_decay) = (0.9, 0.95, 1e-8, 0.1);
-        let adamw = AdamW { lr: 3e-4, beta1, beta2, eps, weight_decay, step: self.updates, clip: Some(1.0) };
+        let adamw = AdamW {
+            lr: 3e-4,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            step: self.updates,
+            clip: Some(1.0),
+            rounding: Rounding::Nearest,
+        };
         let report = done.and_then(|()| self.trainer.step(adamw)).expect("a step succeeds");
         assert!(report.loss.is_finite());
     }
@@ -60,8 +69,9 @@ fn steps(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("step");
     for (name, preset, V, T, B) in SHAPES {
         let config = Config { context: T, ..Config::preset(preset, V).expect("a preset") };
-        let flops =
-            Plan::new(&config, B, T, true, size_of::<f32>()).expect("a possible shape").flops_per_token;
+        let flops = Plan::new(&config, B, T, true, size_of::<f32>(), size_of::<f32>())
+            .expect("a possible shape")
+            .flops_per_token;
         group.throughput(Throughput::Elements((B * T) as u64));
         if name != "S" {
             // The fewest that criterion takes: a step of G takes seconds.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod common;
+mod cuda;
 mod evaluation;
 mod faults;
 mod parity;

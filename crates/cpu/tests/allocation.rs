@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wikigpt_ops::{Act, AdamW, Dropout, Ops, Stat, Tok, Update};
+use wikigpt_ops::{Act, AdamW, Dropout, Grad, Ops, Rounding, Stat, Tok, Update};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -39,8 +39,16 @@ static COUNTING: Counting = Counting;
 fn step<O: Ops>(ops: &mut O, s: &Slots) {
     let Slots { B, T, NH, HS, V, Vp, .. } = *s;
     let (N, C, dropout) = (B * T, NH * HS, Dropout { p: 0.1, seed: 1, site: 2 });
-    let constants =
-        AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, clip: Some(1.0) };
+    let constants = AdamW {
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step: 1,
+        clip: Some(1.0),
+        rounding: Rounding::Nearest,
+    };
     let run = |ops: &mut O| -> wikigpt_ops::Result {
         ops.embedding_forward(s.x, s.tokens, s.wte, s.wpe, B, T, C, 0)?;
         ops.layernorm_forward(s.y, s.mean, s.rstd, s.x, s.gain, Some(s.bias), N, C, 1e-5)?;
@@ -78,7 +86,7 @@ fn step<O: Ops>(ops: &mut O, s: &Slots) {
         ops.bias_backward(s.dbias, s.dz, N, C, Update::Set)?;
         ops.embedding_backward(s.dwte, s.dwpe, s.dz, s.tokens, B, T, C, Update::Set)?;
         ops.global_norm(s.norm, s.dw3)?;
-        ops.adamw(s.w3, s.m, s.v, s.dw3, s.norm, constants)?;
+        ops.adamw(s.w3, None, s.m, s.v, s.dw3, s.norm, constants)?;
         // A step of generation, after a prefill.
         ops.attention_cached_forward(s.y, s.kcache, s.vcache, s.qkv, B, T, 0, T + 1, NH, HS)?;
         let row = s.x.slice(0..B * C);
@@ -133,9 +141,9 @@ const WEIGHT3: Len = |_, C, _| 3 * C * C;
 const VOCABULARY: Len = |_, C, Vp| Vp * C;
 slots! {
     tokens: Tok = ROWS, x: Act = NC, y: Act = NC, z: Act = NC, dz: Act = NC, qkv: Act = NC3, dqkv: Act = NC3,
-    h: Act = NC3, pre: Act = NC3, w1: Act = WEIGHT, w3: Act = WEIGHT3, dw3: Act = WEIGHT3, b3: Act = CHANNELS3,
-    db3: Act = CHANNELS3, gain: Act = CHANNELS, bias: Act = CHANNELS, dgain: Act = CHANNELS, dbias: Act = CHANNELS,
-    wte: Act = VOCABULARY, dwte: Act = VOCABULARY, wpe: Act = |_, C, _| 70 * C, dwpe: Act = |_, C, _| 70 * C,
+    h: Act = NC3, pre: Act = NC3, w1: Act = WEIGHT, w3: Act = WEIGHT3, dw3: Grad = WEIGHT3, b3: Act = CHANNELS3,
+    db3: Grad = CHANNELS3, gain: Act = CHANNELS, bias: Act = CHANNELS, dgain: Grad = CHANNELS, dbias: Grad = CHANNELS,
+    wte: Act = VOCABULARY, dwte: Grad = VOCABULARY, wpe: Act = |_, C, _| 70 * C, dwpe: Grad = |_, C, _| 70 * C,
     logits: Act = |N, _, Vp| N * Vp, losses: Stat = ROWS, mean: Stat = ROWS, rstd: Stat = ROWS,
     lse: Stat = |N, _, _| N * 2, norm: Stat = |_, _, _| 1, m: Stat = WEIGHT3, v: Stat = WEIGHT3,
     kcache: Act = |_, C, _| 2 * 71 * C, vcache: Act = |_, C, _| 2 * 71 * C,

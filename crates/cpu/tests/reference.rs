@@ -5,7 +5,7 @@
 
 use wikigpt_cpu::{Cpu, CpuKernels, Level};
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{Act, AdamW, Dropout, IGNORE, Kind, Ops, Slot, Stat, Tok, Update};
+use wikigpt_ops::{Act, AdamW, Dropout, IGNORE, Kind, Ops, Rounding, Slot, Stat, Tok, Update};
 
 fn cpu(threads: usize, level: Level) -> Cpu {
     Cpu::with(CpuKernels::new(threads, level).unwrap())
@@ -59,7 +59,7 @@ impl<O: Ops> Runner<'_, O> {
     }
 
     /// What an output holds before an update: NaN where it is to be set.
-    fn before(&mut self, len: usize, update: Update) -> Slot<Act> {
+    fn before<K: Kind<Host = f32>>(&mut self, len: usize, update: Update) -> Slot<K> {
         let data = self.numbers(len);
         if update == Update::Set { self.out(len) } else { self.upload(&data) }
     }
@@ -245,8 +245,17 @@ fn optimizer<O: Ops>(r: &mut Runner<O>, len: usize) {
         let (v, norm) = (r.upload(&v), r.out(1));
         r.ops.global_norm(norm, grads).unwrap();
         r.keep("global_norm", norm);
-        let constants = AdamW { lr: 0.1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, clip };
-        r.ops.adamw(params, m, v, grads, norm, constants).unwrap();
+        let constants = AdamW {
+            lr: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            step,
+            clip,
+            rounding: Rounding::Nearest,
+        };
+        r.ops.adamw(params, None, m, v, grads, norm, constants).unwrap();
         r.keep("adamw params", params);
         r.keep("adamw m", m);
         r.keep("adamw v", v);

@@ -55,6 +55,7 @@ impl Kernel {
             memory: &self.memory,
             device: Device::of("sm_90a").expect("it is known"),
             number: 1,
+            workspace: 0,
         };
         let check = if all_checks { check::Options::ALL } else { check::Options::NONE };
         let options = grid::Options { threads: 1, check, patience: grid::Options::PATIENCE };

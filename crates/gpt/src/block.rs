@@ -12,7 +12,7 @@
 //! The gradient of the stream is one tensor `dx` for the whole pass: a sum hands its gradient on to both summands, so
 //! what reaches the end of a branch is `dx` itself, and what comes out of its beginning is added to `dx`.
 
-use wikigpt_ops::{Act, Dropout, Ops, Slot, Update};
+use wikigpt_ops::{Act, Dropout, Grad, Ops, Slot, Update};
 
 use crate::Result;
 use crate::activations::{self, Scratch};
@@ -69,7 +69,7 @@ pub fn attention_backward<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Block,
-    dw: &Block,
+    dw: &Block<Grad>,
     a: &activations::Block,
     s: &Scratch,
     dbranch: Slot<Act>,
@@ -108,7 +108,7 @@ pub fn mlp_backward<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Block,
-    dw: &Block,
+    dw: &Block<Grad>,
     a: &activations::Block,
     s: &Scratch,
     dbranch: Slot<Act>,
@@ -153,7 +153,7 @@ pub fn join_forward<O: Ops>(
 pub fn join_backward<O: Ops>(
     ops: &mut O,
     norm: &Norm,
-    dnorm: &Norm,
+    dnorm: &Norm<Grad>,
     to: Point,
     s: &Scratch,
     dropout: Dropout,

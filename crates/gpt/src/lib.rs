@@ -20,9 +20,7 @@
 //! for step in 1..=3 {
 //!     let scale = 1.0 / (B * T) as f32;
 //!     trainer.accumulate(&text[..8], &text[1..], scale, Regularize::NONE, Update::Set)?;
-//!     let (beta1, beta2, eps) = (0.9, 0.95, 1e-8);
-//!     let report =
-//!         trainer.step(AdamW { lr: 1e-2, beta1, beta2, eps, weight_decay: 0.1, step, clip: Some(1.0) })?;
+//!     let report = trainer.step(AdamW { lr: 1e-2, step, ..AdamW::default() })?;
 //!     println!("loss {:.4}, gradient norm {:.4}", report.loss, report.grad_norm);
 //! }
 //! # assert!(trainer.forward(&text[..8], &text[1..])? < 5.0);

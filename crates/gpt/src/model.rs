@@ -1,6 +1,6 @@
 //! The whole model: embedding, blocks, head, and the loss; forward and backward.
 
-use wikigpt_ops::{Dropout, Ops, Slot, Tok, Update};
+use wikigpt_ops::{Dropout, Grad, Ops, Slot, Tok, Update};
 
 use crate::Result;
 use crate::activations::Activations;
@@ -69,7 +69,7 @@ fn embedding_backward<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Tensors,
-    dw: &Tensors,
+    dw: &Tensors<Grad>,
     a: &Activations,
     tokens: Slot<Tok>,
     dropout: Dropout,
@@ -136,7 +136,7 @@ pub fn backward<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Tensors,
-    dw: &Tensors,
+    dw: &Tensors<Grad>,
     a: &Activations,
     tokens: Slot<Tok>,
     regularize: Regularize,

@@ -27,7 +27,7 @@ pub struct Bytes {
     pub weights: u64,
     /// Their gradients.
     pub gradients: u64,
-    /// The optimizer's two moments.
+    /// The optimizer's two moments, and the master weights where parameters have less than f32.
     pub optimizer: u64,
     /// Activations, their gradients, statistics, losses and the batch.
     pub activations: u64,
@@ -36,12 +36,20 @@ pub struct Bytes {
 }
 
 impl Plan {
-    /// What micro-batches of B sequences of T tokens take, with elements of `act_bytes` bytes
-    /// ([`Ops::act_bytes`](wikigpt_ops::Ops::act_bytes)); statistics and moments have four at least.
+    /// What micro-batches of B sequences of T tokens take, with elements of `act_bytes` and gradients of
+    /// parameters of `grad_bytes` bytes ([`Ops::act_bytes`](wikigpt_ops::Ops::act_bytes)); statistics, moments and master weights have
+    /// four at least.
     ///
     /// # Errors
     /// [`Error::Config`] when the shape is impossible or too large to count.
-    pub fn new(config: &Config, B: usize, T: usize, training: bool, act_bytes: usize) -> Result<Plan> {
+    pub fn new(
+        config: &Config,
+        B: usize,
+        T: usize,
+        training: bool,
+        act_bytes: usize,
+        grad_bytes: usize,
+    ) -> Result<Plan> {
         let layout = Layout::new(config)?;
         let shape = Shape::new(config, B, T)?;
         let purpose = if training { Purpose::Train } else { Purpose::Evaluate };
@@ -56,9 +64,10 @@ impl Plan {
             })
         };
         let weights = sum(&[bytes(layout.len, act)])?;
-        let gradients = if training { weights } else { 0 };
+        let gradients = if training { sum(&[bytes(layout.len, grad_bytes as u64)])? } else { 0 };
         let moments = bytes(layout.len, stat);
-        let optimizer = if training { sum(&[moments, moments])? } else { 0 };
+        let master = if act < stat { moments } else { Some(0) };
+        let optimizer = if training { sum(&[moments, moments, master])? } else { 0 };
         let batch = bytes(shape.N, token);
         let activations = sum(&[bytes(a.act_len, act), bytes(a.stat_len, stat), batch, batch])?;
         let total = sum(&[Some(weights), Some(gradients), Some(optimizer), Some(activations)])?;
@@ -87,7 +96,7 @@ mod tests {
     #[test]
     fn gpt2_124m() {
         let config = Config::preset("gpt2", 50_257).unwrap();
-        let plan = Plan::new(&config, 2, 256, true, 4).unwrap();
+        let plan = Plan::new(&config, 2, 256, true, 4, 4).unwrap();
         assert_eq!(plan.parameters, 124_439_808);
         // 12 blocks of 12·C² and the head of V·C; 12·L·C·T.
         let multiply = 12 * 12 * 768 * 768 + 50_257 * 768;
@@ -109,7 +118,7 @@ mod tests {
     fn an_untied_head_multiplies_as_often_and_is_counted_once() {
         let tied = Config::preset("tiny", 300).unwrap();
         let untied = Config { tied: false, ..tied.clone() };
-        let plan = |config: &Config| Plan::new(config, 1, 64, true, 4).unwrap();
+        let plan = |config: &Config| Plan::new(config, 1, 64, true, 4, 4).unwrap();
         assert_eq!(plan(&tied).flops_per_token, plan(&untied).flops_per_token);
         assert_eq!(plan(&tied).parameters + 300 * 64, plan(&untied).parameters);
     }
@@ -118,7 +127,7 @@ mod tests {
     fn a_forward_alone_takes_one_blocks_activations() {
         let shallow = Config::preset("small", 256).unwrap();
         let deep = Config { n_layer: 40, ..shallow.clone() };
-        let plan = |config: &Config| Plan::new(config, 4, 128, false, 4).unwrap().bytes;
+        let plan = |config: &Config| Plan::new(config, 4, 128, false, 4, 4).unwrap().bytes;
         assert_eq!(plan(&shallow).activations, plan(&deep).activations);
         assert_eq!((plan(&deep).gradients, plan(&deep).optimizer), (0, 0));
     }
@@ -126,11 +135,11 @@ mod tests {
     #[test]
     fn sizes_without_end_are_refused_and_not_allocated() {
         let config = Config::preset("gpt2", 50_257).unwrap();
-        let error = Plan::new(&config, usize::MAX / 1024, 1024, true, 4).unwrap_err().to_string();
+        let error = Plan::new(&config, usize::MAX / 1024, 1024, true, 4, 4).unwrap_err().to_string();
         assert!(error.contains("larger than this machine can count"), "{error}");
-        let error = Plan::new(&config, 1, 2048, true, 4).unwrap_err().to_string();
+        let error = Plan::new(&config, 1, 2048, true, 4, 4).unwrap_err().to_string();
         assert!(error.contains("longer than the model's context of 1024"), "{error}");
-        let error = Plan::new(&config, 0, 1024, true, 4).unwrap_err().to_string();
+        let error = Plan::new(&config, 0, 1024, true, 4, 4).unwrap_err().to_string();
         assert!(error.contains("at least one sequence"), "{error}");
     }
 }

@@ -2,55 +2,55 @@
 
 use std::ops::Range;
 
-use wikigpt_ops::{Act, Ops, Slot, Stat, Update};
+use wikigpt_ops::{Act, Grad, Kind, Ops, Slot, Stat, Update};
 
 use crate::{Config, Layout, Result};
 
 /// A layer norm: `weight`, `bias` (C).
 #[derive(Clone, Copy, Debug)]
-pub struct Norm {
-    pub weight: Slot<Act>,
-    pub bias: Option<Slot<Act>>,
+pub struct Norm<K: Kind = Act> {
+    pub weight: Slot<K>,
+    pub bias: Option<Slot<K>>,
 }
 
 /// A linear layer: `weight` (OC,C), `bias` (OC).
 #[derive(Clone, Copy, Debug)]
-pub struct Linear {
-    pub weight: Slot<Act>,
-    pub bias: Option<Slot<Act>>,
+pub struct Linear<K: Kind = Act> {
+    pub weight: Slot<K>,
+    pub bias: Option<Slot<K>>,
     pub C: usize,
     pub OC: usize,
 }
 
 /// The parameters of one block.
 #[derive(Clone, Copy, Debug)]
-pub struct Block {
-    pub ln_1: Norm,
-    pub c_attn: Linear,
-    pub attn_c_proj: Linear,
-    pub ln_2: Norm,
-    pub c_fc: Linear,
-    pub mlp_c_proj: Linear,
+pub struct Block<K: Kind = Act> {
+    pub ln_1: Norm<K>,
+    pub c_attn: Linear<K>,
+    pub attn_c_proj: Linear<K>,
+    pub ln_2: Norm<K>,
+    pub c_fc: Linear<K>,
+    pub mlp_c_proj: Linear<K>,
 }
 
-/// All parameters. Gradients mirror them, so one type serves both.
+/// All parameters. Gradients mirror them in another kind of slot, so one type serves both.
 #[derive(Clone, Debug)]
-pub struct Tensors {
+pub struct Tensors<K: Kind = Act> {
     /// (Vp,C).
-    pub wte: Slot<Act>,
+    pub wte: Slot<K>,
     /// (context,C).
-    pub wpe: Slot<Act>,
-    pub blocks: Vec<Block>,
-    pub ln_f: Norm,
+    pub wpe: Slot<K>,
+    pub blocks: Vec<Block<K>>,
+    pub ln_f: Norm<K>,
     /// (Vp,C): `wte` itself where the head is tied.
-    pub head: Linear,
+    pub head: Linear<K>,
     /// Whether the head shares `wte`.
     pub tied: bool,
 }
 
-impl Tensors {
+impl<K: Kind> Tensors<K> {
     /// Puts the layout onto an allocation of `layout.len` elements.
-    pub fn new(config: &Config, layout: &Layout, whole: Slot<Act>) -> Tensors {
+    pub fn new(config: &Config, layout: &Layout, whole: Slot<K>) -> Tensors<K> {
         let C = config.n_embd;
         let slot = |range: &Range<usize>| whole.slice(range.clone());
         let norm = |at: &crate::Norm| Norm { weight: slot(&at.weight), bias: at.bias.as_ref().map(slot) };
@@ -79,7 +79,7 @@ impl Tensors {
     }
 
     /// The layer norm that follows a block: the next block's ln_1, or ln_f.
-    pub fn norm_after(&self, layer: usize) -> Norm {
+    pub fn norm_after(&self, layer: usize) -> Norm<K> {
         self.blocks.get(layer + 1).map_or(self.ln_f, |next| next.ln_1)
     }
 }
@@ -96,7 +96,7 @@ impl Linear {
         &self,
         ops: &mut O,
         dinp: Slot<Act>,
-        d: &Linear,
+        d: &Linear<Grad>,
         dout: Slot<Act>,
         inp: Slot<Act>,
         update: Update,
@@ -110,7 +110,7 @@ impl Linear {
     pub fn backward_weight<O: Ops>(
         &self,
         ops: &mut O,
-        d: &Linear,
+        d: &Linear<Grad>,
         dout: Slot<Act>,
         inp: Slot<Act>,
         update: Update,
@@ -146,7 +146,7 @@ impl Norm {
         &self,
         ops: &mut O,
         dx: Slot<Act>,
-        d: &Norm,
+        d: &Norm<Grad>,
         dnorm: Slot<Act>,
         at: Point,
         update_x: Update,

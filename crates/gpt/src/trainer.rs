@@ -1,6 +1,6 @@
 //! Training: gradients of micro-batches, gathered, and the optimizer's step.
 
-use wikigpt_ops::{Act, AdamW, Ops, Slot, Stat, Update};
+use wikigpt_ops::{Act, AdamW, Grad, Ops, Rounding, Slot, Stat, Ticket, Update, stochastic_bits};
 
 use crate::activations::Purpose;
 use crate::generator::Generator;
@@ -35,18 +35,23 @@ pub struct StepReport {
 /// returned in a `Vec`.
 ///
 /// A step is one [`accumulate`](Trainer::accumulate) for each micro-batch, the first with [`Update::Set`], then one
-/// [`step`](Trainer::step).
+/// [`step`](Trainer::step). Who has a device that works on its own puts [`update`](Trainer::update) in its place and asks for the
+/// [`report`](Trainer::report) later, when the next step's gradients are on their way: then the device never waits for the host.
 pub struct Trainer<O: Ops> {
     ops: O,
     net: Network,
-    grads: Slot<Act>,
-    dw: Tensors,
+    /// The parameters in f32, where the backend's precision is less: what the optimizer updates.
+    master: Option<Slot<Stat>>,
+    grads: Slot<Grad>,
+    dw: Tensors<Grad>,
     m: Slot<Stat>,
     v: Slot<Stat>,
     /// The global gradient norm: (1).
     norm: Slot<Stat>,
-    /// The losses of micro-batches, summed: (WAITING).
+    /// The losses of micro-batches, summed: (WAITING). It follows `norm` in one allocation.
     sums: Slot<Stat>,
+    /// Both.
+    outcome: Slot<Stat>,
     /// How many of `sums` are waiting.
     waiting: usize,
     /// The sum of losses read so far in this step.
@@ -57,6 +62,29 @@ pub struct Trainer<O: Ops> {
     micro_batches: usize,
     /// Whether every parameter is known to have received a gradient.
     complete: bool,
+    /// The step whose report has not been asked for.
+    pending: Option<Pending>,
+}
+
+/// A step on its way.
+struct Pending {
+    /// The norm and the losses that were not read before.
+    outcome: Ticket,
+    /// Elements of the outcome.
+    len: usize,
+    /// The sum of losses read before.
+    loss: f64,
+    /// The targets that counted.
+    count: usize,
+}
+
+/// Numbers of the sequences that a step is made of.
+mod sequence {
+    /// A micro-batch that sets the gradients, and one that adds to them.
+    pub const SET: u32 = 0;
+    pub const ADD: u32 = 1;
+    /// The optimizer.
+    pub const UPDATE: u32 = 2;
 }
 
 impl<O: Ops> Trainer<O> {
@@ -66,6 +94,7 @@ impl<O: Ops> Trainer<O> {
     /// [`Error::Config`] when the shape is impossible, [`Error::Ops`] when there is no memory.
     pub fn new(mut ops: O, config: &Config, B: usize, T: usize) -> Result<Trainer<O>> {
         let net = Network::new(&mut ops, config, B, T, Purpose::Train)?;
+        let master = if ops.act_bytes() < size_of::<f32>() { Some(ops.alloc(net.layout.len)?) } else { None };
         let grads = ops.alloc(net.layout.len)?;
         let untouched = vec![f32::from_bits(UNTOUCHED); PIECE];
         for tensor in &net.layout.tensors {
@@ -74,20 +103,27 @@ impl<O: Ops> Trainer<O> {
                 ops.upload(grads.slice(start..end), &untouched[..end - start])?;
             }
         }
+        let outcome: Slot<Stat> = ops.alloc(1 + WAITING)?;
+        // From now on there is a buffer for the copy that each step asks for.
+        let copy = ops.fetch(outcome)?;
+        ops.collect(&mut [0.0; 1 + WAITING], copy)?;
         Ok(Trainer {
             dw: Tensors::new(config, &net.layout, grads),
             m: ops.alloc(net.layout.len)?,
             v: ops.alloc(net.layout.len)?,
-            norm: ops.alloc(1)?,
-            sums: ops.alloc(WAITING)?,
+            norm: outcome.slice(0..1),
+            sums: outcome.slice(1..1 + WAITING),
+            outcome,
             ops,
             net,
+            master,
             grads,
             waiting: 0,
             loss: 0.0,
             count: 0,
             micro_batches: 0,
             complete: false,
+            pending: None,
         })
     }
 
@@ -112,7 +148,7 @@ impl<O: Ops> Trainer<O> {
     }
 
     /// The gradients' slot on the backend.
-    pub fn grad_slot(&self) -> Slot<Act> {
+    pub fn grad_slot(&self) -> Slot<Grad> {
         self.grads
     }
 
@@ -126,15 +162,19 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Config`] when they are not as many as the model has.
     pub fn set_params(&mut self, params: &[f32]) -> Result {
-        self.net.set_params(&mut self.ops, params)
+        self.net.set_params(&mut self.ops, params)?;
+        Ok(self.master.map_or(Ok(()), |master| self.ops.upload(master, params))?)
     }
 
-    /// The parameters, in the order of [`Layout`].
+    /// The parameters, in the order of [`Layout`]: the master weights where there are such.
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.
     pub fn params(&mut self) -> Result<Vec<f32>> {
-        self.net.download(&mut self.ops, self.net.params)
+        match self.master {
+            Some(master) => self.net.download(&mut self.ops, master),
+            None => self.net.download(&mut self.ops, self.net.params),
+        }
     }
 
     /// The gradients, in the order of [`Layout`].
@@ -163,10 +203,11 @@ impl<O: Ops> Trainer<O> {
     /// When the array has no such part.
     pub fn read(&mut self, array: Array, start: usize, out: &mut [f32]) -> Result {
         let part = start..start + out.len();
-        Ok(match array {
-            Array::Params => self.ops.download(out, self.net.params.slice(part)),
-            Array::M => self.ops.download(out, self.m.slice(part)),
-            Array::V => self.ops.download(out, self.v.slice(part)),
+        Ok(match (array, self.master) {
+            (Array::Params, None) => self.ops.download(out, self.net.params.slice(part)),
+            (Array::Params, Some(master)) => self.ops.download(out, master.slice(part)),
+            (Array::M, _) => self.ops.download(out, self.m.slice(part)),
+            (Array::V, _) => self.ops.download(out, self.v.slice(part)),
         }?)
     }
 
@@ -179,11 +220,41 @@ impl<O: Ops> Trainer<O> {
     /// When the array has no such part.
     pub fn write(&mut self, array: Array, start: usize, values: &[f32]) -> Result {
         let part = start..start + values.len();
+        if let (Array::Params, Some(master)) = (array, self.master) {
+            self.ops.upload(master.slice(part.clone()), values)?;
+        }
         Ok(match array {
             Array::Params => self.ops.upload(self.net.params.slice(part), values),
             Array::M => self.ops.upload(self.m.slice(part), values),
             Array::V => self.ops.upload(self.v.slice(part), values),
         }?)
+    }
+
+    /// Rounds the master weights as update number `step` has rounded them: where rounding is stochastic, that is how training goes on
+    /// from a checkpoint with the same bits. [`write`](Trainer::write) rounds to the nearest. Without master weights it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn round_params(&mut self, rounding: Rounding, step: u64) -> Result {
+        let (Some(master), Rounding::Stochastic { seed }) = (self.master, rounding) else { return Ok(()) };
+        if step == 0 {
+            return Ok(());
+        }
+        let mut piece = vec![0.0_f32; PIECE];
+        for tensor in &self.net.layout.tensors {
+            let live = tensor.live();
+            for start in live.clone().step_by(PIECE) {
+                let end = live.end.min(start + PIECE);
+                let piece = &mut piece[..end - start];
+                self.ops.download(piece, master.slice(start..end))?;
+                for (i, weight) in piece.iter_mut().enumerate() {
+                    let bits = weight.to_bits().wrapping_add(stochastic_bits(seed, step, (start + i) as u64));
+                    *weight = f32::from_bits(bits & 0xffff_0000);
+                }
+                self.ops.upload(self.net.params.slice(start..end), piece)?;
+            }
+        }
+        Ok(())
     }
 
     /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), without dropout; 0 where
@@ -237,11 +308,13 @@ impl<O: Ops> Trainer<O> {
         }
         let (ops, net) = (&mut self.ops, &mut self.net);
         let count = net.set_batch(ops, inputs, targets)?;
+        ops.record(if update == Update::Set { sequence::SET } else { sequence::ADD })?;
         let (shape, w, a) = (net.shape, &net.w, &net.a);
         model::forward(ops, shape, w, a, net.inputs, regularize)?;
         model::losses_forward_backward(ops, shape, w, a, net.targets, scale)?;
         model::backward(ops, shape, w, &self.dw, a, net.inputs, regularize, update)?;
         ops.sum(self.sums.slice(self.waiting..self.waiting + 1), a.losses)?;
+        ops.submit()?;
         self.waiting += 1;
         self.count += count;
         self.micro_batches += 1;
@@ -255,34 +328,79 @@ impl<O: Ops> Trainer<O> {
     /// [`Error::Config`] when nothing was accumulated since the last step, or `adamw.step` is 0;
     /// [`Error::NoGradient`] when a parameter has received none, checked at the first step.
     pub fn step(&mut self, adamw: AdamW) -> Result<StepReport> {
+        self.update(adamw)?;
+        match self.report()? {
+            Some(report) => Ok(report),
+            None => Err(Error::Config("the step's report has been asked for already".into())),
+        }
+    }
+
+    /// The same without waiting for what comes of it. The report of the update before must have been asked for.
+    ///
+    /// # Errors
+    /// Those of [`step`](Trainer::step).
+    pub fn update(&mut self, adamw: AdamW) -> Result {
+        if self.pending.is_some() {
+            return Err(Error::Config("the report of the update before has not been asked for".into()));
+        }
         if self.micro_batches == 0 {
             return Err(Error::Config("there is no gradient to step along: accumulate comes first".into()));
         }
         if adamw.step == 0 {
             return Err(Error::Config("updates are numbered from 1".into()));
         }
-        self.ops.global_norm(self.norm, self.grads)?;
         if !self.complete {
+            self.ops.global_norm(self.norm, self.grads)?;
             self.check_complete()?;
         }
+        self.ops.record(sequence::UPDATE)?;
+        self.ops.global_norm(self.norm, self.grads)?;
         for tensor in &self.net.layout.tensors {
-            let at = |slot: Slot<Act>| slot.slice(tensor.live());
-            let moment = |slot: Slot<Stat>| slot.slice(tensor.live());
+            let live = tensor.live();
+            let at = |slot: Slot<Stat>| slot.slice(live.clone());
             let weight_decay = if tensor.decays() { adamw.weight_decay } else { 0.0 };
             self.ops.adamw(
-                at(self.net.params),
-                moment(self.m),
-                moment(self.v),
-                at(self.grads),
+                self.net.params.slice(live.clone()),
+                self.master.map(at),
+                at(self.m),
+                at(self.v),
+                self.grads.slice(live.clone()),
                 self.norm,
                 AdamW { weight_decay, ..adamw },
             )?;
         }
-        let grad_norm = self.grad_norm()?;
-        self.read_losses()?;
-        let loss = self.loss / self.count.max(1) as f64;
-        (self.loss, self.count, self.micro_batches) = (0.0, 0, 0);
-        Ok(StepReport { loss, grad_norm, skipped: !grad_norm.is_finite() })
+        self.ops.submit()?;
+        let len = 1 + self.waiting;
+        let outcome = self.ops.fetch(self.outcome.slice(0..len))?;
+        self.pending = Some(Pending { outcome, len, loss: self.loss, count: self.count });
+        (self.waiting, self.loss, self.count, self.micro_batches) = (0, 0.0, 0, 0);
+        Ok(())
+    }
+
+    /// Whether [`report`](Trainer::report) would not have to wait.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn report_is_there(&mut self) -> Result<bool> {
+        Ok(match &self.pending {
+            Some(pending) => self.ops.fetched(&pending.outcome)?,
+            None => true,
+        })
+    }
+
+    /// What the last [`update`](Trainer::update) did, once; none if it has been told.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] when the device fails.
+    pub fn report(&mut self) -> Result<Option<StepReport>> {
+        let Some(Pending { outcome, len, loss, count }) = self.pending.take() else { return Ok(None) };
+        let mut read = [0.0; 1 + WAITING];
+        let read = &mut read[..len];
+        self.ops.collect(read, outcome)?;
+        let grad_norm = f64::from(read[0]);
+        let loss = loss + read[1..].iter().map(|sum| f64::from(*sum)).sum::<f64>();
+        let loss = loss / count.max(1) as f64;
+        Ok(Some(StepReport { loss, grad_norm, skipped: !grad_norm.is_finite() }))
     }
 
     /// A generator of B sequences from the parameters as they are; its own memory is given back when it is dropped.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wikigpt_gpt::{Config, Regularize, Trainer, init};
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{AdamW, Update};
+use wikigpt_ops::{AdamW, Rounding, Update};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -42,8 +42,16 @@ fn no_step_allocates() {
     let mut trainer = Trainer::new(Reference::new(), &config, 2, 6).unwrap();
     trainer.set_params(&init(&config, 3).unwrap()).unwrap();
     let tokens: Vec<u32> = (0..12).collect();
-    let adamw =
-        AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step: 1, clip: Some(1.0) };
+    let adamw = AdamW {
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step: 1,
+        clip: Some(1.0),
+        rounding: Rounding::Nearest,
+    };
     let mut step = || {
         let regularize = Regularize { dropout: 0.1, seed: 1 };
         trainer.accumulate(&tokens, &tokens, 0.1, regularize, Update::Set).unwrap();

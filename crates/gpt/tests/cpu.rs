@@ -4,7 +4,7 @@
 use wikigpt_cpu::cpu;
 use wikigpt_gpt::{Config, Generator, Regularize, Trainer, init};
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{AdamW, Ops, Update};
+use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
 const B: usize = 3;
 const T: usize = 21;
@@ -39,8 +39,16 @@ fn train<O: Ops>(ops: O, config: &Config) -> (Vec<[f64; 2]>, Vec<f32>) {
             let scale = 1.0 / (2 * B * T) as f32;
             trainer.accumulate(&tokens(at), &tokens(at + 1), scale, regularize, update).unwrap();
         }
-        let adamw =
-            AdamW { lr: 1e-3, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, clip: Some(1.0) };
+        let adamw = AdamW {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            step,
+            clip: Some(1.0),
+            rounding: Rounding::Nearest,
+        };
         let report = trainer.step(adamw).unwrap();
         reports.push([report.loss, report.grad_norm]);
     }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use wikigpt_cpu::{Cpu, cpu};
 use wikigpt_gpt::files::{Model, load_model};
 use wikigpt_gpt::{Decay, Regularize, Schedule, Trainer};
-use wikigpt_ops::{AdamW, Update};
+use wikigpt_ops::{AdamW, Rounding, Update};
 
 const B: usize = 8;
 const T: usize = 128;
@@ -164,6 +164,7 @@ fn sixty_steps_have_the_references_losses() {
                 weight_decay: 0.1,
                 step: step as u64 + 1,
                 clip: Some(1.0),
+                rounding: Rounding::Nearest,
             })
             .unwrap();
         let (loss, norm) = (curve.train_loss[step], curve.grad_norm[step]);

@@ -3,7 +3,7 @@
 
 use wikigpt_gpt::{Array, Config, Error, Evaluator, Regularize, StepReport, Trainer, init};
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{AdamW, Dropout, IGNORE, Ops, Update};
+use wikigpt_ops::{AdamW, Dropout, IGNORE, Ops, Rounding, Update};
 
 const T: usize = 6;
 
@@ -31,7 +31,16 @@ fn tokens(B: usize, seed: u32) -> Vec<u32> {
 }
 
 fn adamw(step: u64) -> AdamW {
-    AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, step, clip: Some(1.0) }
+    AdamW {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step,
+        clip: Some(1.0),
+        rounding: Rounding::Nearest,
+    }
 }
 
 const SCALE: f32 = 1.0 / (4 * T) as f32;

@@ -78,6 +78,49 @@ pub struct AdamW {
     pub step: u64,
     /// The largest global gradient norm let through, if any: larger gradients are scaled down to it.
     pub clip: Option<f32>,
+    /// How master weights become parameters of less precision.
+    pub rounding: Rounding,
+}
+
+/// How a master weight is rounded to the working precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// To the nearest, ties to even.
+    #[default]
+    Nearest,
+    /// To one of the two neighbours, the nearer the likelier, so that the mean of many roundings is the weight itself
+    /// (Gupta et al. 2015).
+    ///
+    /// The lower 16 bits of the word that [`stochastic_bits`] gives are added to the weight's bits, then the lower 16 are cut off.
+    Stochastic {
+        /// Changes nothing else than the rounding.
+        seed: u64,
+    },
+}
+
+/// What stochastic rounding adds to the bits of element `index` of an allocation at an update: word `index mod 4` of
+/// Philox4x32-10 (counter `[index / 4 (low), index / 4 (high), step (low), 1]`, key `seed`), its lower 16 bits. The counter's last
+/// number keeps the words apart from [`Dropout`]'s.
+pub fn stochastic_bits(seed: u64, step: u64, index: u64) -> u32 {
+    let block = index / 4;
+    let counter = [block as u32, (block >> 32) as u32, step as u32, 1];
+    philox4x32_10(counter, [seed as u32, (seed >> 32) as u32])[(index % 4) as usize] & 0xffff
+}
+
+impl Default for AdamW {
+    /// What GPT models are usually trained with, at the first update.
+    fn default() -> AdamW {
+        AdamW {
+            lr: 3e-4,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            step: 1,
+            clip: Some(1.0),
+            rounding: Rounding::Nearest,
+        }
+    }
 }
 
 impl AdamW {
@@ -116,7 +159,7 @@ impl AdamW {
 
 #[cfg(test)]
 mod tests {
-    use super::{AdamW, Dropout};
+    use super::{AdamW, Dropout, Rounding};
 
     /// Of n elements, n·(1 − p) are kept, give or take four deviations of a binomial distribution.
     #[test]
@@ -174,8 +217,16 @@ mod tests {
     #[test]
     fn corrections_grow_to_one() {
         let at = |step| {
-            let constants =
-                AdamW { lr: 0.0, beta1: 0.5, beta2: 0.75, eps: 0.0, weight_decay: 0.0, step, clip: None };
+            let constants = AdamW {
+                lr: 0.0,
+                beta1: 0.5,
+                beta2: 0.75,
+                eps: 0.0,
+                weight_decay: 0.0,
+                step,
+                clip: None,
+                rounding: Rounding::Nearest,
+            };
             constants.corrections()
         };
         assert_eq!(at(1), (0.5, 0.25));

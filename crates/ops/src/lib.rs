@@ -10,6 +10,7 @@
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+pub mod args;
 pub mod conformance;
 mod constants;
 mod error;
@@ -18,11 +19,12 @@ mod ops;
 pub mod philox;
 pub mod reference;
 mod slot;
+pub mod workload;
 
-pub use constants::{AdamW, Dropout};
+pub use constants::{AdamW, Dropout, Rounding, stochastic_bits};
 pub use error::{Error, Result};
 pub use ops::Ops;
-pub use slot::{Act, Kind, Slot, Stat, Tok};
+pub use slot::{Act, Grad, Kind, Slot, Stat, Tag, Ticket, Tok};
 
 /// Target index of a position that takes no part in the loss.
 pub const IGNORE: u32 = u32::MAX;

@@ -1,6 +1,6 @@
 //! The list of operations.
 
-use crate::{Act, AdamW, Dropout, Kind, Result, Slot, Stat, Tok, Update};
+use crate::{Act, AdamW, Dropout, Grad, Kind, Result, Slot, Stat, Ticket, Tok, Update};
 
 /// The operations. See the crate's documentation for the names of dimensions.
 ///
@@ -24,6 +24,9 @@ pub trait Ops {
 
     /// Bytes that an element of `Act` takes.
     fn act_bytes(&self) -> usize;
+
+    /// Bytes that an element of `Grad` takes.
+    fn grad_bytes(&self) -> usize;
 
     // ---- memory
 
@@ -63,6 +66,35 @@ pub trait Ops {
     /// Waits until everything asked for before is done.
     fn synchronize(&mut self) -> Result;
 
+    // ---- without waiting
+
+    /// Asks for a copy to host memory, of what `src` will hold once everything asked for before is done; it
+    /// does not wait for that. [`collect`](Ops::collect) gives it.
+    fn fetch(&mut self, src: Slot<Stat>) -> Result<Ticket>;
+
+    /// Whether [`collect`](Ops::collect) would not have to wait.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    fn fetched(&mut self, ticket: &Ticket) -> Result<bool>;
+
+    /// Waits for a copy and gives it; `dst` is as long as its source was.
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result;
+
+    /// Begins a sequence of ops that is asked for again and again, each time with the same shapes, though perhaps
+    /// with other slots and constants: a backend may record it and hand it to the device as one. `number`
+    /// tells sequences apart. Until [`submit`](Ops::submit) nothing is allocated, freed, uploaded, downloaded or
+    /// waited for.
+    fn record(&mut self, number: u32) -> Result {
+        let _ = number;
+        Ok(())
+    }
+
+    /// Ends the sequence; only now is it certain to be on its way.
+    fn submit(&mut self) -> Result {
+        Ok(())
+    }
+
     // ---- embedding
 
     /// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[pos + t\].
@@ -90,8 +122,8 @@ pub trait Ops {
     /// forward, `dout` (B,T,C).
     fn embedding_backward(
         &mut self,
-        dwte: Slot<Act>,
-        dwpe: Slot<Act>,
+        dwte: Slot<Grad>,
+        dwpe: Slot<Grad>,
         dout: Slot<Act>,
         tokens: Slot<Tok>,
         B: usize,
@@ -132,8 +164,8 @@ pub trait Ops {
     fn layernorm_backward(
         &mut self,
         dinp: Slot<Act>,
-        dweight: Slot<Act>,
-        dbias: Option<Slot<Act>>,
+        dweight: Slot<Grad>,
+        dbias: Option<Slot<Grad>>,
         dout: Slot<Act>,
         inp: Slot<Act>,
         weight: Slot<Act>,
@@ -259,8 +291,8 @@ pub trait Ops {
     /// ∂out\[n,o\]/∂bias\[o\] = 1, summed over n. `dweight` (OC,C), `dbias` (OC), `dout` (N,OC), `inp` (N,C).
     fn matmul_backward_weight(
         &mut self,
-        dweight: Slot<Act>,
-        dbias: Option<Slot<Act>>,
+        dweight: Slot<Grad>,
+        dbias: Option<Slot<Grad>>,
         dout: Slot<Act>,
         inp: Slot<Act>,
         N: usize,
@@ -278,7 +310,7 @@ pub trait Ops {
     /// dbias (set or added) Σ_n dout\[n\]: every row adds the bias once. `dbias` (OC), `dout` (N,OC).
     fn bias_backward(
         &mut self,
-        dbias: Slot<Act>,
+        dbias: Slot<Grad>,
         dout: Slot<Act>,
         N: usize,
         OC: usize,
@@ -498,7 +530,7 @@ pub trait Ops {
     fn sum(&mut self, out: Slot<Stat>, inp: Slot<Stat>) -> Result;
 
     /// out\[0\] = ‖grads‖₂ = √(Σ grads²). `out` (1), `grads` of any length.
-    fn global_norm(&mut self, out: Slot<Stat>, grads: Slot<Act>) -> Result;
+    fn global_norm(&mut self, out: Slot<Stat>, grads: Slot<Grad>) -> Result;
 
     /// One AdamW update (Loshchilov and Hutter 2019) of `params` and of the moments `m` and `v`, in place,
     /// step t of [`AdamW::step`]: g = grads·min(1, clip/norm); m ← β₁·m + (1 − β₁)·g; v ← β₂·v + (1 − β₂)·g²;
@@ -506,14 +538,19 @@ pub trait Ops {
     /// β₂ᵗ).
     ///
     /// m and v start at 0 and are then averages whose weights sum to 1 − βᵗ: m̂ and v̂ divide that out.
-    /// `params`, `m`, `v`, `grads` of one length; `norm` (1) is the global norm of all gradients. If it is
-    /// not finite, nothing is changed.
+    /// With `master`, the parameters in full precision, the update is `master`'s, and `params` are `master`
+    /// rounded to the working precision ([`AdamW::rounding`]): in bf16 most updates are too small to change a
+    /// parameter, and would be lost.
+    ///
+    /// `params`, `master`, `m`, `v`, `grads` of one length; `norm` (1) is the global norm of all gradients. If
+    /// it is not finite, nothing is changed.
     fn adamw(
         &mut self,
         params: Slot<Act>,
+        master: Option<Slot<Stat>>,
         m: Slot<Stat>,
         v: Slot<Stat>,
-        grads: Slot<Act>,
+        grads: Slot<Grad>,
         norm: Slot<Stat>,
         constants: AdamW,
     ) -> Result;

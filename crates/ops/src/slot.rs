@@ -14,11 +14,29 @@ pub trait Kind: sealed::Sealed + Copy + 'static {
     type Host: bytemuck::Pod + PartialEq + fmt::Debug + Send + Sync;
     /// The kind's name in messages.
     const NAME: &'static str;
+    /// The kind as a value.
+    const TAG: Tag;
 }
 
-/// Weights, activations and their gradients, in the backend's working precision.
+/// A [`Kind`] as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// [`Act`].
+    Act,
+    /// [`Grad`].
+    Grad,
+    /// [`Stat`].
+    Stat,
+    /// [`Tok`].
+    Tok,
+}
+
+/// Weights, activations and the gradients of activations, in the backend's working precision.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {}
+/// Gradients of parameters, which micro-batches add up: f32, or the working precision where the backend says so.
+#[derive(Clone, Copy, Debug)]
+pub enum Grad {}
 /// Statistics, losses, optimizer moments: never less than f32, whatever the working precision.
 #[derive(Clone, Copy, Debug)]
 pub enum Stat {}
@@ -32,12 +50,23 @@ macro_rules! kind {
         impl Kind for $kind {
             type Host = $host;
             const NAME: &'static str = stringify!($kind);
+            const TAG: Tag = Tag::$kind;
         }
     };
 }
 kind!(Act, f32);
+kind!(Grad, f32);
 kind!(Stat, f32);
 kind!(Tok, u32);
+
+/// A copy on its way to host memory; see [`Ops::fetch`](crate::Ops::fetch). It cannot be collected twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which copy, in a backend's own numbering.
+    pub number: usize,
+    /// Elements.
+    pub len: usize,
+}
 
 /// A range of elements in one allocation of a backend.
 ///

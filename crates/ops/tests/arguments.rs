@@ -2,7 +2,7 @@
 //! be. That every op refuses every kind of bad argument is conformance.
 
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{Act, AdamW, Dropout, Error, Ops, Result, Slot, Stat, Tok};
+use wikigpt_ops::{Act, AdamW, Dropout, Error, Grad, Ops, Result, Rounding, Slot, Stat, Tok};
 
 fn says(result: Result, sentence: &str) {
     assert_eq!(result.unwrap_err().to_string(), sentence);
@@ -90,8 +90,18 @@ fn constants() {
         "dropout_forward: the dropout probability must be at least 0 and less than 1, got 1",
     );
     let [m, v, norm] = [5, 5, 1].map(|len| ops.alloc::<Stat>(len).unwrap());
-    let good = AdamW { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, step: 1, clip: None };
-    let mut adamw = |constants| ops.adamw(a, m, v, b, norm, constants);
+    let good = AdamW {
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        step: 1,
+        clip: None,
+        rounding: Rounding::Nearest,
+    };
+    let grads: Slot<Grad> = ops.alloc(5).unwrap();
+    let mut adamw = |constants| ops.adamw(a, None, m, v, grads, norm, constants);
     says(adamw(AdamW { step: 0, ..good }), "adamw: step must be at least 1");
     says(adamw(AdamW { beta2: 1.0, ..good }), "adamw: beta2 must be at least 0 and less than 1, got 1");
     says(adamw(AdamW { lr: -1.0, ..good }), "adamw: lr must be at least 0 and finite, got -1");

@@ -13,10 +13,13 @@ use std::str::FromStr;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use wikigpt_cpu::Cpu;
+use wikigpt_kernels::{Gpu, Options, Precision};
 
 use crate::fault::{BadInput, bad_input};
 use crate::flags::PrecisionName;
+use crate::output;
 
 /// `--device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +33,28 @@ pub enum Device {
 }
 
 impl Device {
-    /// What `auto` stands for on this machine; others are themselves.
-    pub fn resolve(self) -> Device {
+    /// What `auto` stands for on this machine; others are themselves. If there is a GPU that `auto` cannot take, the second says why.
+    pub fn resolve(self) -> (Device, Option<String>) {
         match self {
-            Device::Auto => Device::Cpu,
-            named => named,
+            Device::Auto => match wikigpt_kernels::ready() {
+                Ok(()) => (Device::Cuda(0), None),
+                Err(wikigpt_kernels::Error::NoDriver | wikigpt_kernels::Error::NoDevice) => {
+                    (Device::Cpu, None)
+                }
+                Err(why) => (Device::Cpu, Some(why.to_string())),
+            },
+            named => (named, None),
+        }
+    }
+
+    /// The precision to train in where none is asked for: tensor cores multiply bf16.
+    pub fn usual_precision(self) -> PrecisionName {
+        match self {
+            Device::Auto | Device::Cpu => PrecisionName::F32,
+            Device::Cuda(ordinal) => match wikigpt_kernels::Device::open(ordinal) {
+                Ok(device) if device.capability < (8, 0) => PrecisionName::F32,
+                _ => PrecisionName::Bf16,
+            },
         }
     }
 }
@@ -64,15 +84,114 @@ impl FromStr for Device {
     }
 }
 
-/// Refuses a device or precision that this build does not have.
-pub fn check(device: Device, precision: PrecisionName) -> Result<()> {
-    if let Device::Cuda(_) = device {
-        bad_input!("--device cuda: this build has no GPU backend yet; use --device cpu");
+/// A device, opened.
+pub enum Backend {
+    /// The CPU.
+    Cpu(Cpu),
+    /// A GPU.
+    Cuda(Box<Gpu>),
+}
+
+/// Calls a function that takes any backend with the one that is there.
+macro_rules! with_backend {
+    ($backend:expr, $ops:ident => $call:expr) => {
+        match $backend {
+            $crate::device::Backend::Cpu($ops) => $call,
+            $crate::device::Backend::Cuda(boxed) => {
+                let $ops = *boxed;
+                $call
+            }
+        }
+    };
+}
+pub(crate) use with_backend;
+
+/// Which device, and how it computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// The device, `auto` resolved.
+    pub device: Device,
+    /// Weights and activations.
+    pub precision: PrecisionName,
+    /// Gradients of parameters.
+    pub grads: PrecisionName,
+    /// Whether steps are recorded as CUDA graphs.
+    pub graph: bool,
+    /// CPU threads.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// Refuses what no device of this kind does.
+    pub fn check(&self) -> Result<()> {
+        if self.device == Device::Cpu && self.precision == PrecisionName::Bf16 {
+            bad_input!("--precision bf16: the CPU computes in f32 only; use --precision f32");
+        }
+        if self.grads == PrecisionName::Bf16 && self.precision == PrecisionName::F32 {
+            bad_input!("--grad-precision bf16: gradients of f32 weights are f32; use --precision bf16");
+        }
+        Ok(())
     }
-    if precision == PrecisionName::Bf16 {
-        bad_input!("--precision bf16: the CPU computes in f32 only; use --precision f32");
+
+    /// Opens the device.
+    pub fn open(&self) -> Result<Backend> {
+        self.check()?;
+        let Device::Cuda(ordinal) = self.device else { return Ok(Backend::Cpu(open_cpu(self.threads)?)) };
+        let options = Options {
+            grads: kernels_precision(self.grads),
+            graph: self.graph,
+            progress: Box::new(output::note),
+            ..Options::new(ordinal, kernels_precision(self.precision))
+        };
+        match Gpu::open(options) {
+            Ok(gpu) => Ok(Backend::Cuda(Box::new(gpu))),
+            Err(error) => bad_input!("--device {}: {error}", self.device),
+        }
     }
-    Ok(())
+}
+
+impl Backend {
+    /// Bytes of the device's memory that are free, where it tells.
+    pub fn free_memory(&self) -> Option<u64> {
+        match self {
+            Backend::Cpu(_) => free_memory(),
+            Backend::Cuda(gpu) => gpu.memory().ok().map(|(free, _)| free),
+        }
+    }
+}
+
+/// The kernels' name of a precision.
+fn kernels_precision(name: PrecisionName) -> Precision {
+    match name {
+        PrecisionName::F32 => Precision::F32,
+        PrecisionName::Bf16 => Precision::Bf16,
+    }
+}
+
+/// Flags of commands that compute with a model: which device, and how.
+#[derive(Args)]
+pub struct MachineFlags {
+    /// What computes: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
+    device: String,
+    /// Precision of weights and activations
+    #[arg(long, default_value = "f32")]
+    precision: PrecisionName,
+    /// CPU threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl MachineFlags {
+    /// The machine that they name.
+    pub fn resolve(&self) -> Result<Machine> {
+        let (device, why) = self.device.parse::<Device>()?.resolve();
+        if let Some(why) = why {
+            output::warn(&format!("--device auto takes the CPU: {why}"));
+        }
+        let threads = threads(self.threads)?;
+        Ok(Machine { device, precision: self.precision, grads: PrecisionName::F32, graph: true, threads })
+    }
 }
 
 /// `--threads`, by default one per core.
@@ -91,7 +210,7 @@ pub fn threads(asked: Option<usize>) -> Result<usize> {
 }
 
 /// Opens the CPU with so many threads.
-pub fn open_cpu(threads: usize) -> Result<Cpu> {
+fn open_cpu(threads: usize) -> Result<Cpu> {
     wikigpt_cpu::cpu(threads).context("cannot start the CPU backend")
 }
 
@@ -103,6 +222,14 @@ pub fn cores() -> usize {
 /// Bytes of memory that are free to use, where the system tells.
 pub fn free_memory() -> Option<u64> {
     memory("MemAvailable")
+}
+
+/// The same of a device, where it is there.
+pub fn free_memory_of(device: Device) -> Option<u64> {
+    match device {
+        Device::Auto | Device::Cpu => free_memory(),
+        Device::Cuda(ordinal) => wikigpt_kernels::free_memory(ordinal),
+    }
 }
 
 /// An entry of Linux's /proc/meminfo, in bytes.

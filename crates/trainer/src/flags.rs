@@ -115,9 +115,18 @@ pub struct Flags {
     /// What computes: auto, cpu, cuda or cuda:N [default: auto]
     #[arg(long, value_name = "auto|cpu|cuda[:N]", help_heading = "Machine")]
     pub device: Option<String>,
-    /// Precision of weights and activations [default: f32]
+    /// Precision of weights and activations [default: bf16 on a GPU that multiplies it, else f32]
     #[arg(long, help_heading = "Machine")]
     pub precision: Option<PrecisionName>,
+    /// Precision in which gradients of bf16 weights are kept [default: f32]
+    #[arg(long, help_heading = "Machine")]
+    pub grad_precision: Option<PrecisionName>,
+    /// Round master weights to bf16 up or down at random, so that their mean is right [default: to the nearest]
+    #[arg(long, help_heading = "Machine")]
+    pub stochastic_rounding: bool,
+    /// Launch a GPU's kernels one by one instead of a step's at once
+    #[arg(long, help_heading = "Machine")]
+    pub no_graph: bool,
     /// CPU threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use wikigpt_gpt::{Config, Decay, Schedule};
+use wikigpt_ops::Rounding;
 
-use crate::device::{self, Device};
+use crate::device::{self, Device, Machine};
 use crate::fault::bad_input;
 use crate::flags::{Flags, OrderName, PrecisionName, ScheduleName};
-use crate::shape;
+use crate::{output, shape};
 
 /// What a run is trained on, as far as settings depend on it.
 #[derive(Clone, Debug)]
@@ -62,12 +63,10 @@ pub struct Settings {
     pub keep: usize,
     /// Print every so many steps; 0 for never.
     pub log_every: u64,
-    /// CPU threads.
-    pub threads: usize,
-    /// Precision of weights and activations.
-    pub precision: PrecisionName,
-    /// The device asked for.
-    pub device: Device,
+    /// What computes, and how.
+    pub machine: Machine,
+    /// How master weights are rounded.
+    pub rounding: Rounding,
     /// All of the above as flags, to be written to the run's `config.toml`.
     pub flags: Flags,
 }
@@ -81,8 +80,18 @@ const EMBEDDED_STEPS: u64 = 600;
 impl Settings {
     /// Fills in what `flags` leave open. `initial` is the shape of the model that training starts from, if any.
     pub fn resolve(flags: &Flags, facts: &Facts, initial: Option<&Config>) -> Result<Settings> {
-        let device: Device = flags.device.as_deref().unwrap_or("auto").parse()?;
-        let precision = flags.precision.unwrap_or(PrecisionName::F32);
+        let (device, why) = flags.device.as_deref().unwrap_or("auto").parse::<Device>()?.resolve();
+        if let Some(why) = why {
+            output::warn(&format!("--device auto takes the CPU: {why}"));
+        }
+        let precision = flags.precision.unwrap_or_else(|| device.usual_precision());
+        let machine = Machine {
+            device,
+            precision,
+            grads: flags.grad_precision.unwrap_or(PrecisionName::F32),
+            graph: !flags.no_graph,
+            threads: device::threads(flags.threads)?,
+        };
         let (config, context) = shape::resolve(flags, facts.vocab_size, initial)?;
         let small = config.n_embd <= SMALL_MODEL;
         let batch = flags.batch.unwrap_or(if small { 16 } else { 4 });
@@ -117,7 +126,6 @@ impl Settings {
         let log_every = flags.log_every.unwrap_or(10);
         let order = flags.order.unwrap_or(OrderName::Shuffled);
         let seed = flags.seed.unwrap_or(1);
-        let threads = device::threads(flags.threads)?;
         let dropout = fraction("dropout", flags.dropout.unwrap_or(0.0))?;
 
         let resolved = Flags {
@@ -153,8 +161,11 @@ impl Settings {
             checkpoint_every: Some(checkpoint_every),
             keep: Some(keep),
             log_every: Some(log_every),
-            device: Some(device.resolve().to_string()),
+            device: Some(device.to_string()),
             precision: Some(precision),
+            grad_precision: (precision == PrecisionName::Bf16).then_some(machine.grads),
+            stochastic_rounding: flags.stochastic_rounding,
+            no_graph: flags.no_graph,
             threads: flags.threads,
         };
         Ok(Settings {
@@ -177,9 +188,11 @@ impl Settings {
             checkpoint_every,
             keep,
             log_every,
-            threads,
-            precision,
-            device,
+            machine,
+            rounding: match flags.stochastic_rounding {
+                true => Rounding::Stochastic { seed },
+                false => Rounding::Nearest,
+            },
             flags: resolved,
         })
     }

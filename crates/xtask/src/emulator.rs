@@ -67,7 +67,7 @@ fn code(status: ExitStatus) -> i32 {
 
 impl Emulator {
     /// The loader's path with the emulator's folders in front.
-    fn search_path(&self) -> Result<OsString> {
+    pub fn search_path(&self) -> Result<OsString> {
         let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         let before = std::env::split_paths(&before).filter(|path| !path.as_os_str().is_empty());
         let own = std::iter::once(self.driver.clone()).chain(self.nvrtc.clone());

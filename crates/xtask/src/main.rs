@@ -2,6 +2,7 @@
 
 mod emulator;
 mod interop;
+mod kernels;
 mod python;
 mod test;
 
@@ -25,6 +26,20 @@ enum Task {
     ///
     /// Installs CPU PyTorch and transformers into target/peers-venv; too heavy for each run of CI.
     Interop,
+    /// What each kernel takes of a multiprocessor, by NVRTC's report, and what it does to memory, counted on the emulator.
+    ///
+    /// Fails if a kernel is compiled with a warning or keeps registers in local memory.
+    Kernels {
+        /// Only programs and ops whose names contain it.
+        #[arg(default_value = "")]
+        filter: String,
+        /// For every architecture that there are kernels for, not only sm_90a.
+        #[arg(long)]
+        all: bool,
+        /// Runs every op on the driver that is there and writes what its emulator counted.
+        #[arg(long, hide = true, value_name = "FILE")]
+        survey: Option<PathBuf>,
+    },
     /// Builds the emulated driver, target/emulator/libcuda.so, and sees that NVRTC is there.
     ///
     /// Without a CUDA toolkit NVRTC is installed into target/nvrtc-venv.
@@ -41,6 +56,8 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test => test::run(),
         Task::Interop => interop::run(),
+        Task::Kernels { survey: Some(out), .. } => kernels::survey(&out),
+        Task::Kernels { filter, all, .. } => kernels::run(&filter, all),
         Task::Emulator => emulator::run(),
         Task::Emulated { command } => emulator::emulated(&command),
     };

@@ -14,6 +14,9 @@ use crate::program::{Program, check_instructions, function_address, function_num
 use crate::ptx::ast::{Init, Linkage, Module, Space, Variable};
 use crate::ptx::{self, Error, ErrorKind, Result};
 
+/// Bytes of the words at which the blocks of a cooperative launch meet: a size, and a barrier's count of arrivals.
+const WORKSPACE: u64 = 8;
+
 /// What a text holds.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -168,6 +171,10 @@ pub(super) fn run(
     // A function whose program is missing was refused when the launch was checked.
     let Ok(program) = launch.function.program() else { return Ok(()) };
     launches.count += 1;
+    let workspace = launch.cooperative.then(|| driver.memory.allocate(WORKSPACE)).flatten();
+    if let Some(workspace) = &workspace {
+        workspace.fill(0, WORKSPACE, &[0]);
+    }
     let run = exec::Launch {
         program,
         params: &launch.params,
@@ -178,9 +185,15 @@ pub(super) fn run(
         memory: &driver.memory,
         device: driver.device,
         number: launches.count,
+        workspace: workspace.as_ref().map_or(0, |workspace| workspace.base),
     };
     let mut tell = |report: &Report| say(format_args!("found, and the kernel goes on: {report}"));
-    let counters = exec::grid::run(&run, &driver.settings.run, &mut stdout(), &mut tell)?;
+    let counters = exec::grid::run(&run, &driver.settings.run, &mut stdout(), &mut tell);
+    if let Some(workspace) = &workspace {
+        // It was allocated here, and nobody else knows it.
+        let _ = driver.memory.free(workspace.base);
+    }
+    let counters = counters?;
     // Where stdout is closed there is nobody to read.
     let _ = stdout().flush();
     if let Some(file) = &driver.settings.counters

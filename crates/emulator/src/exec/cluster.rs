@@ -31,6 +31,8 @@ pub struct Launch<'a> {
     pub device: &'a crate::device::Device,
     /// Number of the launch in the process, from 1.
     pub number: u64,
+    /// Address of the words at which the blocks of a cooperative launch meet, 0 in another.
+    pub workspace: u64,
 }
 
 impl Launch<'_> {

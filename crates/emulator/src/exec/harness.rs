@@ -260,6 +260,7 @@ pub fn launch<'a>(
         memory,
         device,
         number: 1,
+        workspace: 0,
     }
 }
 

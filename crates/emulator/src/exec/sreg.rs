@@ -66,6 +66,8 @@ pub enum Sreg {
     TimerLow,
     /// `%globaltimer_hi`
     TimerHigh,
+    /// `%envreg1`, `%envreg2`: the halves, the upper first, of the address of what a grid meets at
+    Workspace(u8),
     /// `%dynamic_smem_size`
     DynamicShared,
     /// `%total_smem_size`
@@ -122,6 +124,8 @@ impl Sreg {
             "globaltimer" => Sreg::Timer,
             "globaltimer_lo" => Sreg::TimerLow,
             "globaltimer_hi" => Sreg::TimerHigh,
+            "envreg1" => Sreg::Workspace(1),
+            "envreg2" => Sreg::Workspace(2),
             "dynamic_smem_size" => Sreg::DynamicShared,
             "total_smem_size" => Sreg::TotalShared,
             "aggr_smem_size" => Sreg::AllShared,
@@ -181,6 +185,8 @@ impl Sreg {
             Sreg::Timer => timer(),
             Sreg::TimerLow => timer() & 0xffff_ffff,
             Sreg::TimerHigh => timer() >> 32,
+            Sreg::Workspace(1) => launch.workspace >> 32,
+            Sreg::Workspace(_) => launch.workspace & 0xffff_ffff,
             Sreg::DynamicShared => u64::from(launch.dynamic_shared),
             Sreg::TotalShared => u64::from(launch.program.shared_bytes + launch.dynamic_shared),
             Sreg::AllShared => block.shared.len() as u64,

@@ -60,6 +60,7 @@ impl Rig {
             memory: &self.memory,
             device,
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            workspace: 0,
         };
         let options = grid::Options {
             threads: 2,

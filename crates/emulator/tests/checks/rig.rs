@@ -70,6 +70,7 @@ pub fn run_with(
         memory: &memory,
         device,
         number: 1,
+        workspace: 0,
     };
     let options = grid::Options { threads: 2, check, patience: grid::Options::PATIENCE };
     let mut found = Vec::new();

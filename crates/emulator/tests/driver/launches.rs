@@ -208,6 +208,50 @@ fn cooperative_launches_fit_the_device_at_once() {
 }
 
 #[test]
+fn the_blocks_of_a_cooperative_launch_meet_at_what_the_driver_gives_them() {
+    // What `cooperative_groups::grid_group::sync` does: the first block brings what turns the top bit when all others brought 1.
+    let text = ".version 8.0\n.target sm_80\n.address_size 64\n
+        .visible .entry meet(.param .u64 out) {
+            .reg .pred %p<4>; .reg .b32 %r<12>; .reg .b64 %d<6>;
+            ld.param.u64 %d0, [out];
+            mov.u32 %r0, %ctaid.x; mov.u32 %r1, %nctaid.x; mov.u32 %r2, %tid.x;
+            mov.u32 %r3, %envreg1; mov.u32 %r4, %envreg2; mov.b64 %d1, {%r4, %r3};
+            setp.eq.u64 %p0, %d1, 0;
+            @%p0 bra ALONE;
+            mul.wide.u32 %d2, %r0, 4; add.u64 %d2, %d2, %d0;
+            setp.eq.u32 %p1, %r2, 0;
+            @%p1 st.global.u32 [%d2], %r0;
+            bar.sync 0;
+            @!%p1 bra MET;
+            setp.eq.u32 %p2, %r0, 0; sub.u32 %r5, 0x80000001, %r1; selp.b32 %r5, %r5, 1, %p2;
+            atom.add.release.gpu.u32 %r6, [%d1+4], %r5;
+        AGAIN:
+            ld.acquire.gpu.u32 %r7, [%d1+4]; xor.b32 %r7, %r7, %r6; setp.ge.s32 %p3, %r7, 0; @%p3 bra AGAIN;
+        MET:
+            bar.sync 0;
+            xor.b32 %r8, %r0, 1; mul.wide.u32 %d3, %r8, 4; add.u64 %d3, %d3, %d0;
+            ld.global.u32 %r9, [%d3];
+            @%p1 st.global.u32 [%d2+256], %r9;
+            ret;
+        ALONE:
+            mov.u32 %r9, 7; st.global.u32 [%d0], %r9;
+        }";
+    let _context = Context::new();
+    let meet = function(module(text), c"meet");
+    let out = upload(&[0_u32; 128]);
+    let mut pointers = [(&raw const out).cast_mut().cast::<c_void>()];
+    for _ in 0..2 {
+        ok!(cuLaunchCooperativeKernel(meet, 64, 1, 1, 64, 1, 1, 0, 0, pointers.as_mut_ptr()));
+        ok!(cuCtxSynchronize());
+        let met: Vec<u32> = (0..64).map(|block| block ^ 1).collect();
+        assert_eq!(download::<u32>(out, 128)[64..], met);
+    }
+    // A launch that is not cooperative has nothing to meet at.
+    ok!(cuLaunchKernel(meet, 1, 1, 1, 1, 1, 1, 0, 0, pointers.as_mut_ptr(), null_mut()));
+    assert_eq!(download::<u32>(out, 1), [7]);
+}
+
+#[test]
 fn parameters_come_one_by_one_or_in_a_buffer() {
     let _context = Context::new();
     let add = add("");

@@ -175,6 +175,7 @@ impl Kernel {
             memory: &memory,
             device: self.device,
             number: 1,
+            workspace: 0,
         };
         let mut printed = Vec::new();
         Ok(grid::run(&launch, &self.options, &mut printed, &mut |_| {}).map(|counters| Outcome {

@@ -1,7 +1,7 @@
 //! One call of an op as data: its tensors, what may become of each element, and how to make the call.
 
 use super::data::{Random, Values};
-use crate::{Act, Ops, Result, Slot, Stat, Tok, Update};
+use crate::{Act, Grad, Ops, Result, Slot, Stat, Tok, Update};
 
 /// What an op may do to an element.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Tensor {
             Role::Written => Rule::Checked,
             Role::Apart => Rule::Free,
         };
-        let rounded = matches!(values, Values::Act(_));
+        let rounded = matches!(values, Values::Act(_) | Values::Grad(_));
         Tensor { name, values, role, rule: Box::new(move |_| rule), any_length: false, rounded, floor: 0.0 }
     }
 
@@ -90,6 +90,11 @@ pub(super) fn output(name: &'static str, len: usize) -> Tensor {
     Tensor::new(name, Values::Act(vec![f32::NAN; len]), Role::Written)
 }
 
+/// Gradients of parameters that are written, full of NaN before.
+pub(super) fn grad_output(name: &'static str, len: usize) -> Tensor {
+    Tensor::new(name, Values::Grad(vec![f32::NAN; len]), Role::Written)
+}
+
 /// Statistics that are written, full of NaN before.
 pub(super) fn stat_output(name: &'static str, len: usize) -> Tensor {
     Tensor::new(name, Values::Stat(vec![f32::NAN; len]), Role::Written)
@@ -105,7 +110,15 @@ pub(super) fn stat_scratch(name: &'static str, len: usize) -> Tensor {
     Tensor::new(name, Values::Stat(vec![f32::NAN; len]), Role::Apart)
 }
 
-/// A gradient that is set (full of NaN before) or added to.
+/// The gradient of a parameter that is set (full of NaN before) or added to.
+pub(super) fn parameter_gradient(r: &mut Random, name: &'static str, len: usize, update: Update) -> Tensor {
+    match update {
+        Update::Set => grad_output(name, len),
+        Update::Add => updated(name, r.grad(len, 1.0)),
+    }
+}
+
+/// The gradient of an activation that is set (full of NaN before) or added to.
 pub(super) fn gradient(r: &mut Random, name: &'static str, len: usize, update: Update) -> Tensor {
     match update {
         Update::Set => output(name, len),
@@ -117,6 +130,7 @@ pub(super) fn gradient(r: &mut Random, name: &'static str, len: usize, update: U
 #[derive(Clone, Copy)]
 pub(super) enum AnySlot {
     Act(Slot<Act>),
+    Grad(Slot<Grad>),
     Stat(Slot<Stat>),
     Tok(Slot<Tok>),
 }
@@ -147,11 +161,28 @@ impl Slots {
         self.maybe(name).unwrap_or_else(|| panic!("the call has no {name}"))
     }
 
-    pub fn stat(&self, name: &str) -> Slot<Stat> {
-        match self.find(name) {
-            Some(AnySlot::Stat(slot)) => slot,
-            _ => panic!("the call has no statistics {name}"),
+    /// The gradient of a parameter that the call may lack.
+    pub fn maybe_grad(&self, name: &str) -> Option<Slot<Grad>> {
+        match self.find(name)? {
+            AnySlot::Grad(slot) => Some(slot),
+            _ => panic!("{name} does not hold gradients of parameters"),
         }
+    }
+
+    pub fn grad(&self, name: &str) -> Slot<Grad> {
+        self.maybe_grad(name).unwrap_or_else(|| panic!("the call has no {name}"))
+    }
+
+    /// Statistics that the call may lack.
+    pub fn maybe_stat(&self, name: &str) -> Option<Slot<Stat>> {
+        match self.find(name)? {
+            AnySlot::Stat(slot) => Some(slot),
+            _ => panic!("{name} does not hold statistics"),
+        }
+    }
+
+    pub fn stat(&self, name: &str) -> Slot<Stat> {
+        self.maybe_stat(name).unwrap_or_else(|| panic!("the call has no {name}"))
     }
 
     pub fn tok(&self, name: &str) -> Slot<Tok> {
@@ -175,6 +206,7 @@ impl AnySlot {
     pub fn slice(self, range: std::ops::Range<usize>) -> AnySlot {
         match self {
             AnySlot::Act(s) => AnySlot::Act(s.slice(range)),
+            AnySlot::Grad(s) => AnySlot::Grad(s.slice(range)),
             AnySlot::Stat(s) => AnySlot::Stat(s.slice(range)),
             AnySlot::Tok(s) => AnySlot::Tok(s.slice(range)),
         }

@@ -3,7 +3,7 @@
 use super::call::{AnySlot, Call, Role, Rule, Run, Slots, Tensor};
 use super::data::{Precision, Values};
 use crate::reference::Reference;
-use crate::{Act, IGNORE, Kind, Ops, Result, Slot, Stat, Tok};
+use crate::{Act, Grad, IGNORE, Kind, Ops, Result, Slot, Stat, Tag, Tok};
 
 /// Elements before and after each slot: 256 bytes of f32, so that a slot is as well aligned as its allocation.
 pub(super) const GUARD: usize = 64;
@@ -50,7 +50,7 @@ pub(super) fn check(ops: &mut impl Ops, call: &Call) -> Verdict {
         for ((tensor, composed), fused) in call.tensors.iter().zip(&composed).zip(&first) {
             if names.contains(&tensor.name) {
                 // Both may be off by the tolerance.
-                let tolerance = 2.0 * Precision::of(ops).tolerance(tensor.rounded, call.slack);
+                let tolerance = 2.0 * tolerance(ops, call, tensor);
                 near(tensor, &composed.wide(), fused, tolerance)
                     .map_err(|e| format!("against the composed ops, {e}"))?;
             }
@@ -69,6 +69,7 @@ fn reference(call: &Call) -> Result<Vec<Vec<f64>>> {
     (call.run)(&mut ops, &slots, &call.dims)?;
     let read = |(_, slot): &(_, AnySlot)| match slot {
         AnySlot::Act(slot) => ops.read(*slot).map(<[f64]>::to_vec),
+        AnySlot::Grad(slot) => ops.read(*slot).map(<[f64]>::to_vec),
         AnySlot::Stat(slot) => ops.read(*slot).map(<[f64]>::to_vec),
         AnySlot::Tok(_) => Ok(Vec::new()),
     };
@@ -84,6 +85,7 @@ pub(super) fn upload(ops: &mut impl Ops, values: &Values) -> Result<AnySlot> {
     }
     Ok(match values {
         Values::Act(x) => AnySlot::Act(filled(ops, x)?),
+        Values::Grad(x) => AnySlot::Grad(filled(ops, x)?),
         Values::Stat(x) => AnySlot::Stat(filled(ops, x)?),
         Values::Tok(x) => AnySlot::Tok(filled(ops, x)?),
     })
@@ -99,6 +101,7 @@ pub(super) fn take(ops: &mut impl Ops, slot: AnySlot) -> Result<Values> {
     }
     Ok(match slot {
         AnySlot::Act(slot) => Values::Act(emptied::<_, Act>(ops, slot)?),
+        AnySlot::Grad(slot) => Values::Grad(emptied::<_, Grad>(ops, slot)?),
         AnySlot::Stat(slot) => Values::Stat(emptied::<_, Stat>(ops, slot)?),
         AnySlot::Tok(slot) => Values::Tok(emptied::<_, Tok>(ops, slot)?),
     })
@@ -152,6 +155,7 @@ pub(super) fn surround(values: &Values, before: usize, after: usize, float: f32,
     }
     match values {
         Values::Act(x) => Values::Act(joined(x, float, before, after)),
+        Values::Grad(x) => Values::Grad(joined(x, float, before, after)),
         Values::Stat(x) => Values::Stat(joined(x, float, before, after)),
         Values::Tok(x) => Values::Tok(joined(x, token, before, after)),
     }
@@ -161,16 +165,24 @@ pub(super) fn surround(values: &Values, before: usize, after: usize, float: f32,
 fn inside(values: &Values, before: usize, len: usize) -> Values {
     match values {
         Values::Act(x) => Values::Act(x[before..][..len].to_vec()),
+        Values::Grad(x) => Values::Grad(x[before..][..len].to_vec()),
         Values::Stat(x) => Values::Stat(x[before..][..len].to_vec()),
         Values::Tok(x) => Values::Tok(x[before..][..len].to_vec()),
     }
+}
+
+/// How far a tensor may be off: what it is stored in counts, and what it is computed from.
+fn tolerance(ops: &impl Ops, call: &Call, tensor: &Tensor) -> f64 {
+    let stored = Precision::of(ops, tensor.values.tag());
+    let precision = if tensor.rounded { stored.or_less(Precision::of(ops, Tag::Act)) } else { stored };
+    precision.tolerance(tensor.rounded, call.slack)
 }
 
 /// Holds every tensor against what the reference gave.
 fn compare(ops: &impl Ops, call: &Call, expected: &[Vec<f64>], got: &[Values]) -> Verdict {
     for ((tensor, expected), got) in call.tensors.iter().zip(expected).zip(got) {
         if tensor.role == Role::Written {
-            near(tensor, expected, got, Precision::of(ops).tolerance(tensor.rounded, call.slack))?;
+            near(tensor, expected, got, tolerance(ops, call, tensor))?;
         }
     }
     Ok(())

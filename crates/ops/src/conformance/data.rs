@@ -1,12 +1,13 @@
 //! Test data: a precision to round to, and numbers that look random.
 
 use crate::philox::philox4x32_10;
-use crate::{IGNORE, Ops};
+use crate::{IGNORE, Ops, Tag};
 
 /// What a tensor holds, in host memory.
 #[derive(Clone)]
 pub(super) enum Values {
     Act(Vec<f32>),
+    Grad(Vec<f32>),
     Stat(Vec<f32>),
     Tok(Vec<u32>),
 }
@@ -14,7 +15,7 @@ pub(super) enum Values {
 impl Values {
     pub fn len(&self) -> usize {
         match self {
-            Values::Act(x) | Values::Stat(x) => x.len(),
+            Values::Act(x) | Values::Grad(x) | Values::Stat(x) => x.len(),
             Values::Tok(x) => x.len(),
         }
     }
@@ -22,7 +23,7 @@ impl Values {
     /// The numbers of a tensor that does not hold tokens.
     pub fn floats(&self) -> &[f32] {
         match self {
-            Values::Act(x) | Values::Stat(x) => x,
+            Values::Act(x) | Values::Grad(x) | Values::Stat(x) => x,
             Values::Tok(_) => panic!("tokens are no numbers"),
         }
     }
@@ -33,14 +34,14 @@ impl Values {
     }
 
     pub fn same_kind(&self, other: &Values) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        self.tag() == other.tag()
     }
 
     /// The bits of element `i`, every NaN counted as one.
     pub fn bits(&self, i: usize) -> u32 {
         match self {
-            Values::Act(x) | Values::Stat(x) if x[i].is_nan() => f32::NAN.to_bits(),
-            Values::Act(x) | Values::Stat(x) => x[i].to_bits(),
+            Values::Act(x) | Values::Grad(x) | Values::Stat(x) if x[i].is_nan() => f32::NAN.to_bits(),
+            Values::Act(x) | Values::Grad(x) | Values::Stat(x) => x[i].to_bits(),
             Values::Tok(x) => x[i],
         }
     }
@@ -48,21 +49,32 @@ impl Values {
     /// Element `i` in words.
     pub fn show(&self, i: usize) -> String {
         match self {
-            Values::Act(x) | Values::Stat(x) => format!("{:e}", x[i]),
+            Values::Act(x) | Values::Grad(x) | Values::Stat(x) => format!("{:e}", x[i]),
             Values::Tok(x) => x[i].to_string(),
         }
     }
 }
 
-/// The precision that a backend stores `Act` in.
+/// The precision that a backend stores a kind in.
 #[derive(Clone, Copy)]
 pub(super) struct Precision {
     bytes: usize,
 }
 
 impl Precision {
-    pub fn of(ops: &impl Ops) -> Self {
-        Precision { bytes: ops.act_bytes() }
+    /// That of a kind.
+    pub fn of(ops: &impl Ops, tag: Tag) -> Self {
+        let bytes = match tag {
+            Tag::Act => ops.act_bytes(),
+            Tag::Grad => ops.grad_bytes(),
+            Tag::Stat | Tag::Tok => size_of::<f32>(),
+        };
+        Precision { bytes }
+    }
+
+    /// Of the two the one that stores less.
+    pub fn or_less(self, other: Precision) -> Precision {
+        Precision { bytes: self.bytes.min(other.bytes) }
     }
 
     /// To the nearest number that the backend can hold, ties to even: what two bytes hold is bf16.
@@ -87,17 +99,30 @@ impl Precision {
     }
 }
 
+impl Values {
+    /// The kind.
+    pub fn tag(&self) -> Tag {
+        match self {
+            Values::Act(_) => Tag::Act,
+            Values::Grad(_) => Tag::Grad,
+            Values::Stat(_) => Tag::Stat,
+            Values::Tok(_) => Tag::Tok,
+        }
+    }
+}
+
 /// Numbers that look random, the same at every run, exact in the backend's precision.
 pub(super) struct Random {
     precision: Precision,
+    grads: Precision,
     seed: u32,
     drawn: usize,
     words: [u32; 4],
 }
 
 impl Random {
-    pub fn new(precision: Precision, seed: u32) -> Self {
-        Random { precision, seed, drawn: 0, words: [0; 4] }
+    pub fn new(precision: Precision, grads: Precision, seed: u32) -> Self {
+        Random { precision, grads, seed, drawn: 0, words: [0; 4] }
     }
 
     fn word(&mut self) -> u32 {
@@ -122,6 +147,11 @@ impl Random {
     /// Activations, uniform in (mean − scale, mean + scale).
     pub fn act_around(&mut self, mean: f32, len: usize, scale: f32) -> Values {
         Values::Act((0..len).map(|_| self.precision.round(mean + scale * self.uniform())).collect())
+    }
+
+    /// Gradients of parameters, uniform in (−scale, scale).
+    pub fn grad(&mut self, len: usize, scale: f32) -> Values {
+        Values::Grad((0..len).map(|_| self.grads.round(scale * self.uniform())).collect())
     }
 
     /// Statistics, uniform in (mean − scale, mean + scale).

@@ -1,7 +1,7 @@
 //! Cases of `embedding`.
 
 use super::Cases;
-use super::call::{Call, gradient, input, output, updated};
+use super::call::{Call, grad_output, input, output, parameter_gradient, updated};
 use super::data::{Random, Values};
 use super::gradient::Gradient;
 use crate::Update;
@@ -27,7 +27,9 @@ const SHAPES: [Shape; 5] = [
     shape(3, 7, 33, 2, 7, 0),
     shape(2, 4, 8, 300, 6, 2),
 ];
-const LARGE: [Shape; 1] = [shape(2, 130, 768, 257, 200, 64)];
+/// Among them a few tokens that fill thousands of positions, and more words than 16 bits count.
+const LARGE: [Shape; 3] =
+    [shape(2, 130, 768, 257, 200, 64), shape(5, 515, 24, 3, 520, 0), shape(2, 1100, 8, 70_000, 1100, 0)];
 
 fn forward(r: &mut Random, s: Shape, tokens: Option<Values>) -> Call {
     let Shape { B, T, C, words, positions, pos } = s;
@@ -45,13 +47,13 @@ fn forward(r: &mut Random, s: Shape, tokens: Option<Values>) -> Call {
 fn backward(r: &mut Random, s: Shape, update: Update, tokens: Option<Values>) -> Call {
     let Shape { B, T, C, words, positions, .. } = s;
     let tensors = vec![
-        updated("dwte", r.act(words * C, 1.0)),
-        gradient(r, "dwpe", positions * C, update),
+        updated("dwte", r.grad(words * C, 1.0)),
+        parameter_gradient(r, "dwpe", positions * C, update),
         input("dout", r.act(B * T * C, 1.0)),
         input("tokens", tokens.unwrap_or_else(|| r.tokens(B * T, words))),
     ];
     Call::new("embedding_backward", [B, T, C], tensors, move |o, s, [B, T, C]| {
-        o.embedding_backward(s.act("dwte"), s.act("dwpe"), s.act("dout"), s.tok("tokens"), B, T, C, update)
+        o.embedding_backward(s.grad("dwte"), s.grad("dwpe"), s.act("dout"), s.tok("tokens"), B, T, C, update)
     })
 }
 
@@ -95,15 +97,15 @@ pub(super) fn gradients() -> Vec<Gradient> {
                     input("wpe", r.act(positions * C, 1.0)),
                     output("out", B * T * C),
                     input("dout", r.act(B * T * C, 1.0)),
-                    updated("dwte", Values::Act(vec![0.0; words * C])),
-                    output("dwpe", positions * C),
+                    updated("dwte", Values::Grad(vec![0.0; words * C])),
+                    grad_output("dwpe", positions * C),
                 ]
             },
             move |o, s| {
                 o.embedding_forward(s.act("out"), s.tok("tokens"), s.act("wte"), s.act("wpe"), B, T, C, 0)
             },
             move |o, s, update| {
-                let (dwte, dwpe) = (s.act("dwte"), s.act("dwpe"));
+                let (dwte, dwpe) = (s.grad("dwte"), s.grad("dwpe"));
                 o.embedding_backward(dwte, dwpe, s.act("dout"), s.tok("tokens"), B, T, C, update)
             },
         )

@@ -5,7 +5,7 @@ use super::call::{AnySlot, Slots, Tensor};
 use super::check::upload;
 use super::data::{Precision, Random};
 use crate::host::{Host, Kernels};
-use crate::{Ops, Result, Update};
+use crate::{Ops, Result, Tag, Update};
 
 type Make = Box<dyn Fn(&mut Random) -> Vec<Tensor>>;
 type Forward = Box<dyn Fn(&mut dyn Ops, &Slots) -> Result>;
@@ -82,7 +82,7 @@ impl Gradient {
 
     /// What is wrong with the gradients, if anything.
     fn compare<K: Kernels<F = f64>>(&self, ops: &mut Host<K>) -> Result<Option<String>> {
-        let mut random = Random::new(Precision::of(ops), 1);
+        let mut random = Random::new(Precision::of(ops, Tag::Act), Precision::of(ops, Tag::Grad), 1);
         let mut slots = Slots(Vec::new());
         for tensor in (self.make)(&mut random) {
             slots.0.push((tensor.name, upload(ops, &tensor.values)?));
@@ -148,6 +148,7 @@ impl Gradient {
 fn read<K: Kernels<F = f64>>(ops: &mut Host<K>, slot: AnySlot) -> Result<Vec<f64>> {
     match slot {
         AnySlot::Act(slot) => ops.read(slot).map(<[f64]>::to_vec),
+        AnySlot::Grad(slot) => ops.read(slot).map(<[f64]>::to_vec),
         AnySlot::Stat(slot) => ops.read(slot).map(<[f64]>::to_vec),
         AnySlot::Tok(_) => panic!("tokens have no gradient"),
     }

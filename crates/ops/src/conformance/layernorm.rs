@@ -1,7 +1,7 @@
 //! Cases of `layernorm`, alone and behind a residual.
 
 use super::Cases;
-use super::call::{Call, gradient, input, output, stat_output};
+use super::call::{Call, grad_output, gradient, input, output, parameter_gradient, stat_output};
 use super::data::{Random, Values, stat_from};
 use super::gradient::Gradient;
 use crate::Update::{Add, Set};
@@ -12,7 +12,7 @@ use super::call::{Slots, Tensor};
 
 /// (N, C).
 const SHAPES: [(usize, usize); 5] = [(1, 1), (3, 2), (2, 33), (5, 64), (4, 127)];
-const LARGE: [(usize, usize); 3] = [(7, 768), (130, 65), (2, 1025)];
+const LARGE: [(usize, usize); 6] = [(7, 768), (130, 65), (2, 1025), (300, 96), (11, 1600), (2, 4608)];
 /// GPT-2's, and one so large that its place in the formula shows.
 const EPS: [f32; 2] = [1e-5, 0.3];
 const UPDATES: [(Update, Update); 4] = [(Set, Set), (Add, Add), (Set, Add), (Add, Set)];
@@ -71,14 +71,14 @@ fn backward(
     let mut tensors = vec![
         // What the row's own mean and spread take away leaves little of a short row.
         gradient(r, "dinp", N * C, update_inp).floor(0.3),
-        gradient(r, "dweight", C, update),
+        parameter_gradient(r, "dweight", C, update),
         input("dout", r.act(N * C, 1.0)),
         input("inp", inp),
         input("weight", weight),
         input("mean", stat_from(&mean)),
         input("rstd", stat_from(&rstd)),
     ];
-    tensors.extend(biased.then(|| gradient(r, "dbias", C, update)));
+    tensors.extend(biased.then(|| parameter_gradient(r, "dbias", C, update)));
     Call::new("layernorm_backward", [N, C], tensors, move |o, s, [N, C]| {
         run_backward(o, s, "dinp", N, C, update_inp, update)
     })
@@ -93,7 +93,7 @@ fn run_backward(
     update_inp: Update,
     update: Update,
 ) -> Result {
-    let (dinp, dweight, dbias) = (s.act(dinp), s.act("dweight"), s.maybe("dbias"));
+    let (dinp, dweight, dbias) = (s.act(dinp), s.grad("dweight"), s.maybe_grad("dbias"));
     let (mean, rstd) = (s.stat("mean"), s.stat("rstd"));
     let inp = s.maybe("inp").unwrap_or_else(|| s.act("res"));
     o.layernorm_backward(
@@ -185,8 +185,7 @@ pub(super) fn gradients() -> Vec<Gradient> {
         move |r| {
             let mut tensors = forward(r, (N, C), eps, true, usual).tensors;
             tensors.push(input("dout", r.act(N * C, 1.0)));
-            tensors
-                .extend([("dinp", N * C), ("dweight", C), ("dbias", C)].map(|(name, len)| output(name, len)));
+            tensors.extend([output("dinp", N * C), grad_output("dweight", C), grad_output("dbias", C)]);
             tensors
         },
         move |o, s| run_forward(o, s, N, C, eps),
@@ -200,8 +199,8 @@ pub(super) fn gradients() -> Vec<Gradient> {
             let mut tensors = residual_forward(r, (N, C), eps, true).tensors;
             tensors.push(input("dout", r.act(N * C, 1.0)));
             tensors.push(input("dres", r.act(N * C, 1.0)));
-            let outputs = [("da", N * C), ("db", N * C), ("dweight", C), ("dbias", C)];
-            tensors.extend(outputs.map(|(name, len)| output(name, len)));
+            tensors.extend([output("da", N * C), output("db", N * C)]);
+            tensors.extend([grad_output("dweight", C), grad_output("dbias", C)]);
             tensors
         },
         move |o, s| run_residual(o, s, N, C, eps),

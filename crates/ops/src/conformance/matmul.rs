@@ -1,7 +1,9 @@
 //! Cases of `matmul`, with what is fused to it, and of `bias`.
 
 use super::Cases;
-use super::call::{Call, Slots, Tensor, gradient, input, output, scratch, updated};
+use super::call::{
+    Call, Slots, Tensor, grad_output, gradient, input, output, parameter_gradient, scratch, updated,
+};
 use super::data::Random;
 use super::gradient::Gradient;
 use crate::Update::{Add, Set};
@@ -10,9 +12,18 @@ use crate::{Ops, Result, Update};
 /// (N, C, OC).
 type Shape = (usize, usize, usize);
 const SHAPES: [Shape; 6] = [(1, 1, 1), (1, 5, 3), (5, 33, 17), (7, 16, 40), (9, 31, 1), (17, 1, 19)];
-/// Of a model's size, and longer than a block in one direction at a time.
-const LARGE: [Shape; 7] =
-    [(64, 64, 64), (130, 65, 129), (33, 768, 257), (1, 768, 384), (1031, 20, 9), (5, 2501, 9), (5, 20, 4099)];
+/// Of a model's size, and longer than a block in one direction at a time; in eights, as tensor cores want it, and not.
+const LARGE: [Shape; 9] = [
+    (64, 64, 64),
+    (130, 65, 129),
+    (33, 768, 257),
+    (1, 768, 384),
+    (1031, 20, 9),
+    (5, 2501, 9),
+    (5, 20, 4099),
+    (200, 264, 136),
+    (1100, 40, 24),
+];
 
 /// Weights whose products with C inputs sum to about 1.
 fn weight(r: &mut Random, C: usize, OC: usize) -> Tensor {
@@ -110,11 +121,11 @@ fn run_gelu_backward(o: &mut dyn Ops, s: &Slots, [N, C, OC]: [usize; 3]) -> Resu
 
 fn backward_weight(r: &mut Random, (N, C, OC): Shape, biased: bool, update: Update) -> Call {
     let mut tensors = vec![
-        gradient(r, "dweight", OC * C, update),
+        parameter_gradient(r, "dweight", OC * C, update),
         input("dout", r.act(N * OC, 1.0)),
         input("inp", r.act(N * C, 1.0)),
     ];
-    tensors.extend(biased.then(|| gradient(r, "dbias", OC, update)));
+    tensors.extend(biased.then(|| parameter_gradient(r, "dbias", OC, update)));
     let call = Call::new("matmul_backward_weight", [N, C, OC], tensors, move |o, s, dims| {
         run_backward_weight(o, s, dims, update)
     });
@@ -122,13 +133,13 @@ fn backward_weight(r: &mut Random, (N, C, OC): Shape, biased: bool, update: Upda
         return call;
     }
     call.composed(&["dweight", "dbias"], vec![], move |o, s, [N, C, OC]| {
-        o.matmul_backward_weight(s.act("dweight"), None, s.act("dout"), s.act("inp"), N, C, OC, update)?;
-        o.bias_backward(s.act("dbias"), s.act("dout"), N, OC, update)
+        o.matmul_backward_weight(s.grad("dweight"), None, s.act("dout"), s.act("inp"), N, C, OC, update)?;
+        o.bias_backward(s.grad("dbias"), s.act("dout"), N, OC, update)
     })
 }
 
 fn run_backward_weight(o: &mut dyn Ops, s: &Slots, [N, C, OC]: [usize; 3], update: Update) -> Result {
-    let (dweight, dbias) = (s.act("dweight"), s.maybe("dbias"));
+    let (dweight, dbias) = (s.grad("dweight"), s.maybe_grad("dbias"));
     o.matmul_backward_weight(dweight, dbias, s.act("dout"), s.act("inp"), N, C, OC, update)
 }
 
@@ -140,9 +151,9 @@ fn bias_forward(r: &mut Random, (N, OC): (usize, usize)) -> Call {
 }
 
 fn bias_backward(r: &mut Random, (N, OC): (usize, usize), update: Update) -> Call {
-    let tensors = vec![gradient(r, "dbias", OC, update), input("dout", r.act(N * OC, 1.0))];
+    let tensors = vec![parameter_gradient(r, "dbias", OC, update), input("dout", r.act(N * OC, 1.0))];
     Call::new("bias_backward", [N, OC], tensors, move |o, s, [N, OC]| {
-        o.bias_backward(s.act("dbias"), s.act("dout"), N, OC, update)
+        o.bias_backward(s.grad("dbias"), s.act("dout"), N, OC, update)
     })
 }
 
@@ -185,8 +196,7 @@ pub(super) fn cases(c: &mut Cases) {
 /// The tensors of a forward and the gradients of its operands.
 fn with_gradients(r: &mut Random, mut tensors: Vec<Tensor>, (N, C, OC): Shape) -> Vec<Tensor> {
     tensors.push(input("dout", r.act(N * OC, 1.0)));
-    tensors
-        .extend([("dinp", N * C), ("dweight", OC * C), ("dbias", OC)].map(|(name, len)| output(name, len)));
+    tensors.extend([output("dinp", N * C), grad_output("dweight", OC * C), grad_output("dbias", OC)]);
     tensors
 }
 
@@ -225,7 +235,7 @@ pub(super) fn gradients() -> Vec<Gradient> {
             o.gelu_backward(s.act("dpre"), s.act("dout"), s.act("pre"))?;
             let (dpre, inp, weight) = (s.act("dpre"), s.act("inp"), s.act("weight"));
             o.matmul_backward_input(s.act("dinp"), dpre, weight, N, C, OC, update)?;
-            o.matmul_backward_weight(s.act("dweight"), s.maybe("dbias"), dpre, inp, N, C, OC, update)
+            o.matmul_backward_weight(s.grad("dweight"), s.maybe_grad("dbias"), dpre, inp, N, C, OC, update)
         },
     );
     let residual = Gradient::new(
@@ -259,14 +269,14 @@ pub(super) fn gradients() -> Vec<Gradient> {
         "bias_backward",
         move |r| {
             let tensors = [output("out", N * OC), input("inp", r.act(N * OC, 1.0))];
-            let gradient = [output("dbias", OC), input("dout", r.act(N * OC, 1.0))];
+            let gradient = [grad_output("dbias", OC), input("dout", r.act(N * OC, 1.0))];
             tensors.into_iter().chain(gradient).chain([input("bias", r.act(OC, 1.0))]).collect()
         },
         move |o, s| {
             o.residual_backward(s.act("out"), s.act("inp"), Set)?;
             o.bias_forward(s.act("out"), s.act("bias"), N, OC)
         },
-        move |o, s, update| o.bias_backward(s.act("dbias"), s.act("dout"), N, OC, update),
+        move |o, s, update| o.bias_backward(s.grad("dbias"), s.act("dout"), N, OC, update),
     );
     let operands = |g: Gradient| {
         g.loss("out", "dout").added("inp", "dinp").added("weight", "dweight").added("bias", "dbias")

@@ -3,7 +3,7 @@
 use super::check::Verdict;
 use super::data::Precision;
 use super::{Case, Cases, What};
-use crate::{Act, Error, Kind, Ops, Result, Slot, Stat, Tok};
+use crate::{Act, Dropout, Error, Grad, Kind, Ops, Result, Slot, Stat, Tag, Tok};
 
 /// What a case of a memory op checks.
 #[derive(Clone, Copy)]
@@ -24,6 +24,11 @@ pub(super) enum Check {
     UseAfterFree,
     BeyondTheEnd,
     WrongKind,
+    Fetch,
+    Fetched,
+    Collect,
+    Sequences,
+    Master,
 }
 
 pub(super) fn cases(c: &mut Cases) {
@@ -44,6 +49,12 @@ pub(super) fn cases(c: &mut Cases) {
         ("free", "use after it", Check::UseAfterFree),
         ("upload", "a slot that reaches past its allocation", Check::BeyondTheEnd),
         ("upload", "a slot of another kind", Check::WrongKind),
+        ("fetch", "what a slot held then, several at once", Check::Fetch),
+        ("fetched", "in the end", Check::Fetched),
+        ("collect", "what a slot held then, several at once", Check::Fetch),
+        ("collect", "another length", Check::Collect),
+        ("record", "a sequence again and again, with other slots", Check::Sequences),
+        ("submit", "a sequence again and again, with other slots", Check::Sequences),
     ] {
         c.list.push(Case { op, name: name.into(), what: What::Memory(check) });
     }
@@ -56,8 +67,14 @@ impl Check {
             Check::Rounding => rounding(ops),
             Check::UseAfterFree => use_after_free(ops),
             Check::WrongKind => wrong_kind(ops),
+            Check::Fetch => fetch(ops),
+            Check::Fetched => fetched(ops),
+            Check::Collect => collect(ops),
+            Check::Sequences => sequences(ops),
+            Check::Master => super::rounding::master(ops),
             _ => {
                 self.of_kind::<_, Act>(ops)?;
+                self.of_kind::<_, Grad>(ops)?;
                 self.of_kind::<_, Stat>(ops)?;
                 self.of_kind::<_, Tok>(ops)
             }
@@ -78,13 +95,13 @@ impl Check {
             Check::Free => free::<O, K>(ops),
             Check::FreeRefused => free_refused::<O, K>(ops),
             Check::BeyondTheEnd => beyond_the_end::<O, K>(ops),
-            Check::Describes | Check::Rounding | Check::UseAfterFree | Check::WrongKind => Ok(()),
+            _ => Ok(()),
         }
     }
 }
 
 /// An error becomes its words.
-fn ok<T>(result: Result<T>) -> std::result::Result<T, String> {
+pub(super) fn ok<T>(result: Result<T>) -> std::result::Result<T, String> {
     result.map_err(|e| e.to_string())
 }
 
@@ -126,9 +143,9 @@ fn describes(ops: &mut impl Ops) -> Verdict {
     if ops.device().trim().is_empty() {
         return Err("the device has no name".into());
     }
-    match ops.act_bytes() {
-        2 | 4 | 8 => ok(ops.synchronize()),
-        other => Err(format!("an element of Act takes {other} bytes")),
+    match (ops.act_bytes(), ops.grad_bytes()) {
+        (2 | 4 | 8, 2 | 4 | 8) => ok(ops.synchronize()),
+        other => Err(format!("elements of Act and of Grad take {other:?} bytes")),
     }
 }
 
@@ -172,10 +189,15 @@ fn upload<O: Ops, K: Kind>(ops: &mut O) -> Verdict {
 fn rounding(ops: &mut impl Ops) -> Verdict {
     // Ties of bf16 to an even last bit, numbers beside them, and the least and the largest.
     let numbers = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, 1.003_91, -1.003_9, 1e-38, 3e38, -0.0, 0.1];
-    let precision = Precision::of(ops);
+    let precision = Precision::of(ops, Tag::Act);
     let act: Slot<Act> = ok(ops.alloc(numbers.len()))?;
     ok(ops.upload(act, &numbers))?;
     holds(ops, act, &numbers.map(|x| precision.round(x)))?;
+    let precision = Precision::of(ops, Tag::Grad);
+    let grad: Slot<Grad> = ok(ops.alloc(numbers.len()))?;
+    ok(ops.upload(grad, &numbers))?;
+    holds(ops, grad, &numbers.map(|x| precision.round(x)))?;
+    ok(ops.free(grad))?;
     let stat: Slot<Stat> = ok(ops.alloc(numbers.len()))?;
     ok(ops.upload(stat, &numbers))?;
     holds(ops, stat, &numbers)?;
@@ -259,6 +281,75 @@ fn free_refused<O: Ops, K: Kind>(ops: &mut O) -> Verdict {
     refused("free", "what was given back", ops.free(slot))
 }
 
+fn fetch(ops: &mut impl Ops) -> Verdict {
+    let slot = filled::<_, Stat>(ops)?;
+    let mut held = sample::<Stat>();
+    let first = ok(ops.fetch(slot))?;
+    ok(ops.upload(slot.slice(0..1), &[7.0]))?;
+    let second = ok(ops.fetch(slot))?;
+    let part = ok(ops.fetch(slot.slice(1..3)))?;
+    ok(ops.zero(slot))?;
+    let mut got = [0.0; 5];
+    ok(ops.collect(&mut got[..2], part))?;
+    if got[..2] != held[1..3] {
+        return Err(format!("a part gave {:?}, expected {:?}", &got[..2], &held[1..3]));
+    }
+    ok(ops.collect(&mut got, first))?;
+    if got[..] != held[..] {
+        return Err(format!("{got:?} was fetched, expected {held:?}"));
+    }
+    held[0] = 7.0;
+    ok(ops.collect(&mut got, second))?;
+    if got[..] != held[..] {
+        return Err(format!("{got:?} was fetched after a change, expected {held:?}"));
+    }
+    ok(ops.free(slot))
+}
+
+fn fetched(ops: &mut impl Ops) -> Verdict {
+    let slot = filled::<_, Stat>(ops)?;
+    let ticket = ok(ops.fetch(slot))?;
+    ok(ops.synchronize())?;
+    if !ok(ops.fetched(&ticket))? {
+        return Err("everything is done, and the copy is not there".into());
+    }
+    ok(ops.collect(&mut [0.0; 5], ticket))?;
+    ok(ops.free(slot))
+}
+
+fn collect(ops: &mut impl Ops) -> Verdict {
+    let slot = filled::<_, Stat>(ops)?;
+    for len in [0, 4, 6] {
+        let ticket = ok(ops.fetch(slot))?;
+        refused("collect", &format!("{len} elements of 5"), ops.collect(&mut vec![0.0; len], ticket))?;
+    }
+    ok(ops.free(slot))
+}
+
+/// out = dropout(gelu(inp)), with other tensors, another seed and another probability each time.
+fn sequences(ops: &mut impl Ops) -> Verdict {
+    let inp = filled::<_, Act>(ops)?;
+    let between: Slot<Act> = ok(ops.alloc(5))?;
+    for round in 0..5_u32 {
+        let (out, plain): (Slot<Act>, Slot<Act>) = (ok(ops.alloc(5))?, ok(ops.alloc(5))?);
+        let dropout = Dropout { p: 0.1 * round as f32, seed: round.into(), site: round };
+        ok(ops.zero(between))?;
+        ok(ops.record(3))?;
+        ok(ops.gelu_forward(between, inp))?;
+        ok(ops.dropout_forward(out, between, dropout))?;
+        ok(ops.submit())?;
+        ok(ops.gelu_forward(between, inp))?;
+        ok(ops.dropout_forward(plain, between, dropout))?;
+        let mut expected = [0.0; 5];
+        ok(ops.download(&mut expected, plain))?;
+        holds(ops, out, &expected)?;
+        ok(ops.free(out))?;
+        ok(ops.free(plain))?;
+    }
+    ok(ops.free(between))?;
+    ok(ops.free(inp))
+}
+
 fn use_after_free(ops: &mut impl Ops) -> Verdict {
     let (gone, live): (Slot<Act>, Slot<Act>) = (ok(ops.alloc(5))?, ok(ops.alloc(5))?);
     ok(ops.free(gone))?;
@@ -299,6 +390,8 @@ fn beyond_the_end<O: Ops, K: Kind>(ops: &mut O) -> Verdict {
 fn wrong_kind(ops: &mut impl Ops) -> Verdict {
     let (floats, tokens) = (filled::<_, Act>(ops)?, filled::<_, Tok>(ops)?);
     let as_tokens: Slot<Tok> = Slot::whole(floats.allocation, 5);
+    let as_stats: Slot<Stat> = Slot::whole(floats.allocation, 5);
+    refused("download", "activations as statistics", ops.download(&mut zeros::<Stat>(5), as_stats))?;
     let as_floats: Slot<Act> = Slot::whole(tokens.allocation, 5);
     refused("upload", "activations as tokens", ops.upload(as_tokens, &sample::<Tok>()))?;
     refused("upload", "tokens as activations", ops.upload(as_floats, &sample::<Act>()))?;

@@ -32,11 +32,12 @@ mod memory;
 mod optimizer;
 mod refuse;
 mod residual;
+mod rounding;
 
 use std::fmt;
 
-use crate::Ops;
 use crate::host::{Host, Kernels};
+use crate::{Ops, Tag};
 use call::Call;
 use data::{Precision, Random};
 
@@ -88,7 +89,7 @@ impl Case {
     pub fn check(&self, ops: &mut impl Ops) -> Result<(), Failure> {
         let seed =
             self.op.bytes().chain(self.name.bytes()).fold(0_u32, |h, b| h.wrapping_mul(31) ^ u32::from(b));
-        let mut random = Random::new(Precision::of(ops), seed);
+        let mut random = Random::new(Precision::of(ops, Tag::Act), Precision::of(ops, Tag::Grad), seed);
         let verdict = match &self.what {
             What::Computes(make) => check::check(ops, &make(&mut random)),
             What::Refused(make, word) => refuse::refused(ops, &make(&mut random), word),

@@ -1,9 +1,9 @@
 //! [`Ops`] over [`Kernels`]: each method checks its arguments, looks up their slices and calls the kernel.
 
-use super::memory::{Arg, indices, rows};
-use super::{Host, Kernels};
+use super::{Float, Host, Kernels};
+use crate::args::signatures as args;
 use crate::reference::attention::Heads;
-use crate::{Act, AdamW, Dropout, Error, Kind, Ops, Result, Slot, Stat, Tok, Update};
+use crate::{Act, AdamW, Dropout, Grad, Kind, Ops, Result, Slot, Stat, Ticket, Tok, Update};
 
 /// The view of an argument that may be missing.
 fn present<F>(view: &[F]) -> Option<&[F]> {
@@ -15,20 +15,16 @@ fn present_mut<F>(view: &mut [F]) -> Option<&mut [F]> {
     (!view.is_empty()).then_some(view)
 }
 
-/// Refuses a vocabulary that its padded size does not hold.
-fn vocabulary(op: &'static str, V: usize, Vp: usize) -> Result {
-    if (1..=Vp).contains(&V) {
-        return Ok(());
-    }
-    Err(Error::Argument { op, message: format!("V must be between 1 and Vp = {Vp}, got {V}") })
-}
-
 impl<K: Kernels> Ops for Host<K> {
     fn device(&self) -> String {
         self.kernels.device()
     }
 
     fn act_bytes(&self) -> usize {
+        size_of::<K::F>()
+    }
+
+    fn grad_bytes(&self) -> usize {
         size_of::<K::F>()
     }
 
@@ -60,6 +56,20 @@ impl<K: Kernels> Ops for Host<K> {
         Ok(())
     }
 
+    fn fetch(&mut self, src: Slot<Stat>) -> Result<Ticket> {
+        let ([], [src], []) = self.memory.views(args::fetch(src)?)?;
+        Ok(self.fetched.put(src))
+    }
+
+    fn fetched(&mut self, _: &Ticket) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result {
+        args::collect(dst, &ticket)?;
+        self.fetched.take(dst, ticket)
+    }
+
     fn embedding_forward(
         &mut self,
         out: Slot<Act>,
@@ -71,22 +81,16 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         pos: usize,
     ) -> Result {
-        const OP: &str = "embedding_forward";
-        let words = rows(OP, "wte", wte, C, 1)?;
-        rows(OP, "wpe", wpe, C, pos.saturating_add(T))?;
-        let write = [Arg::shaped(OP, "out", out, &[B, T, C])?];
-        let read = [Arg::shaped(OP, "wte", wte, &[wte.len])?, Arg::shaped(OP, "wpe", wpe, &[wpe.len])?];
         let ([out], [wte, wpe], [tokens]) =
-            self.memory.views(OP, write, read, [Arg::shaped(OP, "tokens", tokens, &[B, T])?])?;
-        indices(OP, "tokens", tokens, words, false)?;
+            self.memory.views(args::embedding_forward(out, tokens, wte, wpe, B, T, C, pos)?)?;
         self.kernels.embedding_forward(out, tokens, wte, wpe, T, C, pos);
         Ok(())
     }
 
     fn embedding_backward(
         &mut self,
-        dwte: Slot<Act>,
-        dwpe: Slot<Act>,
+        dwte: Slot<Grad>,
+        dwpe: Slot<Grad>,
         dout: Slot<Act>,
         tokens: Slot<Tok>,
         B: usize,
@@ -94,15 +98,8 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         update: Update,
     ) -> Result {
-        const OP: &str = "embedding_backward";
-        let words = rows(OP, "dwte", dwte, C, 1)?;
-        rows(OP, "dwpe", dwpe, C, T)?;
-        let write =
-            [Arg::shaped(OP, "dwte", dwte, &[dwte.len])?, Arg::shaped(OP, "dwpe", dwpe, &[dwpe.len])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[B, T, C])?];
         let ([dwte, dwpe], [dout], [tokens]) =
-            self.memory.views(OP, write, read, [Arg::shaped(OP, "tokens", tokens, &[B, T])?])?;
-        indices(OP, "tokens", tokens, words, false)?;
+            self.memory.views(args::embedding_backward(dwte, dwpe, dout, tokens, B, T, C)?)?;
         self.kernels.embedding_backward(dwte, dwpe, dout, tokens, T, C, update);
         Ok(())
     }
@@ -119,20 +116,8 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         eps: f32,
     ) -> Result {
-        const OP: &str = "layernorm_forward";
-
-        let write = [
-            Arg::shaped(OP, "out", out, &[N, C])?,
-            Arg::shaped(OP, "mean", mean, &[N])?,
-            Arg::shaped(OP, "rstd", rstd, &[N])?,
-        ];
-        let read = [
-            Arg::shaped(OP, "inp", inp, &[N, C])?,
-            Arg::shaped(OP, "weight", weight, &[C])?,
-            Arg::optional(OP, "bias", bias, &[C])?,
-        ];
-        let ([out, mean, rstd], [inp, weight, bias], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out, mean, rstd], [inp, weight, bias], []) =
+            self.memory.views(args::layernorm_forward(out, mean, rstd, inp, weight, bias, N, C)?)?;
         self.kernels.layernorm_forward(out, mean, rstd, inp, weight, present(bias), C, eps);
         Ok(())
     }
@@ -140,8 +125,8 @@ impl<K: Kernels> Ops for Host<K> {
     fn layernorm_backward(
         &mut self,
         dinp: Slot<Act>,
-        dweight: Slot<Act>,
-        dbias: Option<Slot<Act>>,
+        dweight: Slot<Grad>,
+        dbias: Option<Slot<Grad>>,
         dout: Slot<Act>,
         inp: Slot<Act>,
         weight: Slot<Act>,
@@ -152,23 +137,9 @@ impl<K: Kernels> Ops for Host<K> {
         update_inp: Update,
         update: Update,
     ) -> Result {
-        const OP: &str = "layernorm_backward";
-
-        let write = [
-            Arg::shaped(OP, "dinp", dinp, &[N, C])?,
-            Arg::shaped(OP, "dweight", dweight, &[C])?,
-            Arg::optional(OP, "dbias", dbias, &[C])?,
-        ];
-        let read = [
-            Arg::shaped(OP, "dout", dout, &[N, C])?,
-            Arg::shaped(OP, "inp", inp, &[N, C])?,
-            Arg::shaped(OP, "weight", weight, &[C])?,
-            Arg::shaped(OP, "mean", mean, &[N])?,
-            Arg::shaped(OP, "rstd", rstd, &[N])?,
-        ];
-        let ([dinp, dweight, dbias], [dout, inp, weight, mean, rstd], []) =
-            self.memory.views(OP, write, read, [])?;
-
+        let ([dinp, dweight, dbias], [dout, inp, weight, mean, rstd], []) = self
+            .memory
+            .views(args::layernorm_backward(dinp, dweight, dbias, dout, inp, weight, mean, rstd, N, C)?)?;
         self.kernels.layernorm_backward(
             dinp,
             dweight,
@@ -186,23 +157,13 @@ impl<K: Kernels> Ops for Host<K> {
     }
 
     fn residual_forward(&mut self, out: Slot<Act>, a: Slot<Act>, b: Slot<Act>) -> Result {
-        const OP: &str = "residual_forward";
-
-        let write = [Arg::shaped(OP, "out", out, &[out.len])?];
-        let read = [Arg::shaped(OP, "a", a, &[out.len])?, Arg::shaped(OP, "b", b, &[out.len])?];
-        let ([out], [a, b], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [a, b], []) = self.memory.views(args::residual_forward(out, a, b)?)?;
         self.kernels.residual_forward(out, a, b);
         Ok(())
     }
 
     fn residual_backward(&mut self, da: Slot<Act>, dout: Slot<Act>, update: Update) -> Result {
-        const OP: &str = "residual_backward";
-
-        let write = [Arg::shaped(OP, "da", da, &[da.len])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[da.len])?];
-        let ([da], [dout], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([da], [dout], []) = self.memory.views(args::residual_backward(da, dout)?)?;
         self.kernels.residual_backward(da, dout, update);
         Ok(())
     }
@@ -221,22 +182,9 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         eps: f32,
     ) -> Result {
-        const OP: &str = "residual_layernorm_forward";
-
-        let write = [
-            Arg::shaped(OP, "res", res, &[N, C])?,
-            Arg::shaped(OP, "out", out, &[N, C])?,
-            Arg::shaped(OP, "mean", mean, &[N])?,
-            Arg::shaped(OP, "rstd", rstd, &[N])?,
-        ];
-        let read = [
-            Arg::shaped(OP, "a", a, &[N, C])?,
-            Arg::shaped(OP, "b", b, &[N, C])?,
-            Arg::shaped(OP, "weight", weight, &[C])?,
-            Arg::optional(OP, "bias", bias, &[C])?,
-        ];
-        let ([res, out, mean, rstd], [a, b, weight, bias], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([res, out, mean, rstd], [a, b, weight, bias], []) = self
+            .memory
+            .views(args::residual_layernorm_forward(res, out, mean, rstd, a, b, weight, bias, N, C)?)?;
         self.kernels.residual_layernorm_forward(res, out, mean, rstd, a, b, weight, present(bias), C, eps);
         Ok(())
     }
@@ -251,16 +199,8 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         OC: usize,
     ) -> Result {
-        const OP: &str = "matmul_forward";
-
-        let write = [Arg::shaped(OP, "out", out, &[N, OC])?];
-        let read = [
-            Arg::shaped(OP, "inp", inp, &[N, C])?,
-            Arg::shaped(OP, "weight", weight, &[OC, C])?,
-            Arg::optional(OP, "bias", bias, &[OC])?,
-        ];
-        let ([out], [inp, weight, bias], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [inp, weight, bias], []) =
+            self.memory.views(args::matmul_forward(out, inp, weight, bias, N, C, OC)?)?;
         self.kernels.matmul_forward(out, inp, weight, present(bias), C, OC);
         Ok(())
     }
@@ -276,16 +216,8 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         OC: usize,
     ) -> Result {
-        const OP: &str = "matmul_gelu_forward";
-
-        let write = [Arg::shaped(OP, "out", out, &[N, OC])?, Arg::shaped(OP, "pre", pre, &[N, OC])?];
-        let read = [
-            Arg::shaped(OP, "inp", inp, &[N, C])?,
-            Arg::shaped(OP, "weight", weight, &[OC, C])?,
-            Arg::optional(OP, "bias", bias, &[OC])?,
-        ];
-        let ([out, pre], [inp, weight, bias], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out, pre], [inp, weight, bias], []) =
+            self.memory.views(args::matmul_gelu_forward(out, pre, inp, weight, bias, N, C, OC)?)?;
         self.kernels.matmul_gelu_forward(out, pre, inp, weight, present(bias), C, OC);
         Ok(())
     }
@@ -301,17 +233,8 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         OC: usize,
     ) -> Result {
-        const OP: &str = "matmul_residual_forward";
-
-        let write = [Arg::shaped(OP, "out", out, &[N, OC])?];
-        let read = [
-            Arg::shaped(OP, "residual", residual, &[N, OC])?,
-            Arg::shaped(OP, "inp", inp, &[N, C])?,
-            Arg::shaped(OP, "weight", weight, &[OC, C])?,
-            Arg::optional(OP, "bias", bias, &[OC])?,
-        ];
-        let ([out], [residual, inp, weight, bias], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [residual, inp, weight, bias], []) =
+            self.memory.views(args::matmul_residual_forward(out, residual, inp, weight, bias, N, C, OC)?)?;
         self.kernels.matmul_residual_forward(out, residual, inp, weight, present(bias), C, OC);
         Ok(())
     }
@@ -326,12 +249,8 @@ impl<K: Kernels> Ops for Host<K> {
         OC: usize,
         update: Update,
     ) -> Result {
-        const OP: &str = "matmul_backward_input";
-
-        let write = [Arg::shaped(OP, "dinp", dinp, &[N, C])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[N, OC])?, Arg::shaped(OP, "weight", weight, &[OC, C])?];
-        let ([dinp], [dout, weight], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dinp], [dout, weight], []) =
+            self.memory.views(args::matmul_backward_input(dinp, dout, weight, N, C, OC)?)?;
         self.kernels.matmul_backward_input(dinp, dout, weight, C, OC, update);
         Ok(())
     }
@@ -346,24 +265,16 @@ impl<K: Kernels> Ops for Host<K> {
         C: usize,
         OC: usize,
     ) -> Result {
-        const OP: &str = "matmul_gelu_backward_input";
-
-        let write = [Arg::shaped(OP, "dpre", dpre, &[N, C])?];
-        let read = [
-            Arg::shaped(OP, "dout", dout, &[N, OC])?,
-            Arg::shaped(OP, "weight", weight, &[OC, C])?,
-            Arg::shaped(OP, "pre", pre, &[N, C])?,
-        ];
-        let ([dpre], [dout, weight, pre], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dpre], [dout, weight, pre], []) =
+            self.memory.views(args::matmul_gelu_backward_input(dpre, dout, weight, pre, N, C, OC)?)?;
         self.kernels.matmul_gelu_backward_input(dpre, dout, weight, pre, C, OC);
         Ok(())
     }
 
     fn matmul_backward_weight(
         &mut self,
-        dweight: Slot<Act>,
-        dbias: Option<Slot<Act>>,
+        dweight: Slot<Grad>,
+        dbias: Option<Slot<Grad>>,
         dout: Slot<Act>,
         inp: Slot<Act>,
         N: usize,
@@ -371,42 +282,27 @@ impl<K: Kernels> Ops for Host<K> {
         OC: usize,
         update: Update,
     ) -> Result {
-        const OP: &str = "matmul_backward_weight";
-
-        let write =
-            [Arg::shaped(OP, "dweight", dweight, &[OC, C])?, Arg::optional(OP, "dbias", dbias, &[OC])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[N, OC])?, Arg::shaped(OP, "inp", inp, &[N, C])?];
-        let ([dweight, dbias], [dout, inp], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dweight, dbias], [dout, inp], []) =
+            self.memory.views(args::matmul_backward_weight(dweight, dbias, dout, inp, N, C, OC)?)?;
         self.kernels.matmul_backward_weight(dweight, present_mut(dbias), dout, inp, C, OC, update);
         Ok(())
     }
 
     fn bias_forward(&mut self, x: Slot<Act>, bias: Slot<Act>, N: usize, OC: usize) -> Result {
-        const OP: &str = "bias_forward";
-
-        let write = [Arg::shaped(OP, "x", x, &[N, OC])?];
-        let read = [Arg::shaped(OP, "bias", bias, &[OC])?];
-        let ([x], [bias], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([x], [bias], []) = self.memory.views(args::bias_forward(x, bias, N, OC)?)?;
         self.kernels.bias_forward(x, bias);
         Ok(())
     }
 
     fn bias_backward(
         &mut self,
-        dbias: Slot<Act>,
+        dbias: Slot<Grad>,
         dout: Slot<Act>,
         N: usize,
         OC: usize,
         update: Update,
     ) -> Result {
-        const OP: &str = "bias_backward";
-
-        let write = [Arg::shaped(OP, "dbias", dbias, &[OC])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[N, OC])?];
-        let ([dbias], [dout], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dbias], [dout], []) = self.memory.views(args::bias_backward(dbias, dout, N, OC)?)?;
         self.kernels.bias_backward(dbias, dout, update);
         Ok(())
     }
@@ -422,13 +318,8 @@ impl<K: Kernels> Ops for Host<K> {
         HS: usize,
         dropout: Dropout,
     ) -> Result {
-        const OP: &str = "attention_forward";
-        dropout.check(OP)?;
-        let write =
-            [Arg::shaped(OP, "out", out, &[B, T, NH, HS])?, Arg::shaped(OP, "lse", lse, &[B, NH, T])?];
-        let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?];
-        let ([out, lse], [qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out, lse], [qkv], []) =
+            self.memory.views(args::attention_forward(out, lse, qkv, B, T, NH, HS, dropout)?)?;
         self.kernels.attention_forward(out, lse, qkv, B, Heads { T, NH, HS }, dropout);
         Ok(())
     }
@@ -446,17 +337,8 @@ impl<K: Kernels> Ops for Host<K> {
         HS: usize,
         dropout: Dropout,
     ) -> Result {
-        const OP: &str = "attention_backward";
-        dropout.check(OP)?;
-        let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?];
-        let read = [
-            Arg::shaped(OP, "dout", dout, &[B, T, NH, HS])?,
-            Arg::shaped(OP, "out", out, &[B, T, NH, HS])?,
-            Arg::shaped(OP, "lse", lse, &[B, NH, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
-        ];
-        let ([dqkv], [dout, out, lse, qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dqkv], [dout, out, lse, qkv], []) =
+            self.memory.views(args::attention_backward(dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout)?)?;
         self.kernels.attention_backward(dqkv, dout, out, lse, qkv, B, Heads { T, NH, HS }, dropout);
         Ok(())
     }
@@ -474,19 +356,9 @@ impl<K: Kernels> Ops for Host<K> {
         NH: usize,
         HS: usize,
     ) -> Result {
-        const OP: &str = "attention_cached_forward";
-        if pos.checked_add(Tn).is_none_or(|end| end > Tmax) {
-            let message = format!("{Tn} new positions after {pos} do not fit a cache of {Tmax}");
-            return Err(Error::Argument { op: OP, message });
-        }
-        let write = [
-            Arg::shaped(OP, "out", out, &[B, Tn, NH, HS])?,
-            Arg::shaped(OP, "kcache", kcache, &[B, Tmax, NH, HS])?,
-            Arg::shaped(OP, "vcache", vcache, &[B, Tmax, NH, HS])?,
-        ];
-        let read = [Arg::shaped(OP, "qkv", qkv, &[B, Tn, 3, NH, HS])?];
-        let ([out, kcache, vcache], [qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out, kcache, vcache], [qkv], []) = self
+            .memory
+            .views(args::attention_cached_forward(out, kcache, vcache, qkv, B, Tn, pos, Tmax, NH, HS)?)?;
         self.kernels.attention_cached_forward(
             out,
             kcache,
@@ -509,12 +381,8 @@ impl<K: Kernels> Ops for Host<K> {
         NH: usize,
         HS: usize,
     ) -> Result {
-        const OP: &str = "attention_scores_forward";
-
-        let write = [Arg::shaped(OP, "scores", scores, &[B, NH, T, T])?];
-        let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?];
-        let ([scores], [qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([scores], [qkv], []) =
+            self.memory.views(args::attention_scores_forward(scores, qkv, B, T, NH, HS)?)?;
         self.kernels.attention_scores_forward(scores, qkv, B, Heads { T, NH, HS });
         Ok(())
     }
@@ -529,26 +397,14 @@ impl<K: Kernels> Ops for Host<K> {
         NH: usize,
         HS: usize,
     ) -> Result {
-        const OP: &str = "attention_scores_backward";
-
-        let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?];
-        let read = [
-            Arg::shaped(OP, "dscores", dscores, &[B, NH, T, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
-        ];
-        let ([dqkv], [dscores, qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dqkv], [dscores, qkv], []) =
+            self.memory.views(args::attention_scores_backward(dqkv, dscores, qkv, B, T, NH, HS)?)?;
         self.kernels.attention_scores_backward(dqkv, dscores, qkv, B, Heads { T, NH, HS });
         Ok(())
     }
 
     fn softmax_forward(&mut self, probs: Slot<Act>, scores: Slot<Act>, R: usize, T: usize) -> Result {
-        const OP: &str = "softmax_forward";
-
-        let write = [Arg::shaped(OP, "probs", probs, &[R, T, T])?];
-        let read = [Arg::shaped(OP, "scores", scores, &[R, T, T])?];
-        let ([probs], [scores], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([probs], [scores], []) = self.memory.views(args::softmax_forward(probs, scores, R, T)?)?;
         self.kernels.softmax_forward(probs, scores, T);
         Ok(())
     }
@@ -561,13 +417,8 @@ impl<K: Kernels> Ops for Host<K> {
         R: usize,
         T: usize,
     ) -> Result {
-        const OP: &str = "softmax_backward";
-
-        let write = [Arg::shaped(OP, "dscores", dscores, &[R, T, T])?];
-        let read =
-            [Arg::shaped(OP, "dprobs", dprobs, &[R, T, T])?, Arg::shaped(OP, "probs", probs, &[R, T, T])?];
-        let ([dscores], [dprobs, probs], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dscores], [dprobs, probs], []) =
+            self.memory.views(args::softmax_backward(dscores, dprobs, probs, R, T)?)?;
         self.kernels.softmax_backward(dscores, dprobs, probs, T);
         Ok(())
     }
@@ -582,15 +433,8 @@ impl<K: Kernels> Ops for Host<K> {
         NH: usize,
         HS: usize,
     ) -> Result {
-        const OP: &str = "attention_values_forward";
-
-        let write = [Arg::shaped(OP, "out", out, &[B, T, NH, HS])?];
-        let read = [
-            Arg::shaped(OP, "probs", probs, &[B, NH, T, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
-        ];
-        let ([out], [probs, qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [probs, qkv], []) =
+            self.memory.views(args::attention_values_forward(out, probs, qkv, B, T, NH, HS)?)?;
         self.kernels.attention_values_forward(out, probs, qkv, B, Heads { T, NH, HS });
         Ok(())
     }
@@ -607,63 +451,33 @@ impl<K: Kernels> Ops for Host<K> {
         NH: usize,
         HS: usize,
     ) -> Result {
-        const OP: &str = "attention_values_backward";
-
-        let write = [
-            Arg::shaped(OP, "dprobs", dprobs, &[B, NH, T, T])?,
-            Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?,
-        ];
-        let read = [
-            Arg::shaped(OP, "dout", dout, &[B, T, NH, HS])?,
-            Arg::shaped(OP, "probs", probs, &[B, NH, T, T])?,
-            Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
-        ];
-        let ([dprobs, dqkv], [dout, probs, qkv], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dprobs, dqkv], [dout, probs, qkv], []) = self
+            .memory
+            .views(args::attention_values_backward(dprobs, dqkv, dout, probs, qkv, B, T, NH, HS)?)?;
         self.kernels.attention_values_backward(dprobs, dqkv, dout, probs, qkv, B, Heads { T, NH, HS });
         Ok(())
     }
 
     fn gelu_forward(&mut self, out: Slot<Act>, inp: Slot<Act>) -> Result {
-        const OP: &str = "gelu_forward";
-
-        let write = [Arg::shaped(OP, "out", out, &[out.len])?];
-        let read = [Arg::shaped(OP, "inp", inp, &[out.len])?];
-        let ([out], [inp], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [inp], []) = self.memory.views(args::gelu_forward(out, inp)?)?;
         self.kernels.gelu_forward(out, inp);
         Ok(())
     }
 
     fn gelu_backward(&mut self, dinp: Slot<Act>, dout: Slot<Act>, inp: Slot<Act>) -> Result {
-        const OP: &str = "gelu_backward";
-
-        let write = [Arg::shaped(OP, "dinp", dinp, &[dinp.len])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[dinp.len])?, Arg::shaped(OP, "inp", inp, &[dinp.len])?];
-        let ([dinp], [dout, inp], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dinp], [dout, inp], []) = self.memory.views(args::gelu_backward(dinp, dout, inp)?)?;
         self.kernels.gelu_backward(dinp, dout, inp);
         Ok(())
     }
 
     fn dropout_forward(&mut self, out: Slot<Act>, inp: Slot<Act>, dropout: Dropout) -> Result {
-        const OP: &str = "dropout_forward";
-        dropout.check(OP)?;
-        let write = [Arg::shaped(OP, "out", out, &[out.len])?];
-        let read = [Arg::shaped(OP, "inp", inp, &[out.len])?];
-        let ([out], [inp], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [inp], []) = self.memory.views(args::dropout_forward(out, inp, dropout)?)?;
         self.kernels.dropout_forward(out, inp, dropout);
         Ok(())
     }
 
     fn dropout_backward(&mut self, dinp: Slot<Act>, dout: Slot<Act>, dropout: Dropout) -> Result {
-        const OP: &str = "dropout_backward";
-        dropout.check(OP)?;
-        let write = [Arg::shaped(OP, "dinp", dinp, &[dinp.len])?];
-        let read = [Arg::shaped(OP, "dout", dout, &[dinp.len])?];
-        let ([dinp], [dout], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([dinp], [dout], []) = self.memory.views(args::dropout_backward(dinp, dout, dropout)?)?;
         self.kernels.dropout_backward(dinp, dout, dropout);
         Ok(())
     }
@@ -677,13 +491,8 @@ impl<K: Kernels> Ops for Host<K> {
         V: usize,
         Vp: usize,
     ) -> Result {
-        const OP: &str = "cross_entropy_forward";
-        vocabulary(OP, V, Vp)?;
-        let write = [Arg::shaped(OP, "losses", losses, &[N])?];
-        let read = [Arg::shaped(OP, "logits", logits, &[N, Vp])?];
         let ([losses], [logits], [targets]) =
-            self.memory.views(OP, write, read, [Arg::shaped(OP, "targets", targets, &[N])?])?;
-        indices(OP, "targets", targets, V, true)?;
+            self.memory.views(args::cross_entropy_forward(losses, logits, targets, N, V, Vp)?)?;
         self.kernels.cross_entropy_forward(losses, logits, targets, V, Vp);
         Ok(())
     }
@@ -698,35 +507,20 @@ impl<K: Kernels> Ops for Host<K> {
         Vp: usize,
         scale: f32,
     ) -> Result {
-        const OP: &str = "cross_entropy_forward_backward";
-        vocabulary(OP, V, Vp)?;
-        let write = [Arg::shaped(OP, "losses", losses, &[N])?, Arg::shaped(OP, "logits", logits, &[N, Vp])?];
-        let read = [];
         let ([losses, logits], [], [targets]) =
-            self.memory.views(OP, write, read, [Arg::shaped(OP, "targets", targets, &[N])?])?;
-        indices(OP, "targets", targets, V, true)?;
+            self.memory.views(args::cross_entropy_forward_backward(losses, logits, targets, N, V, Vp)?)?;
         self.kernels.cross_entropy_forward_backward(losses, logits, targets, V, Vp, scale);
         Ok(())
     }
 
     fn sum(&mut self, out: Slot<Stat>, inp: Slot<Stat>) -> Result {
-        const OP: &str = "sum";
-
-        let write = [Arg::shaped(OP, "out", out, &[1])?];
-        let read = [Arg::shaped(OP, "inp", inp, &[inp.len])?];
-        let ([out], [inp], []) = self.memory.views(OP, write, read, [])?;
-
+        let ([out], [inp], []) = self.memory.views(args::sum(out, inp)?)?;
         out[0] = self.kernels.sum(inp);
         Ok(())
     }
 
-    fn global_norm(&mut self, out: Slot<Stat>, grads: Slot<Act>) -> Result {
-        const OP: &str = "global_norm";
-
-        let write = [Arg::shaped(OP, "out", out, &[1])?];
-        let read = [Arg::shaped(OP, "grads", grads, &[grads.len])?];
-        let ([out], [grads], []) = self.memory.views(OP, write, read, [])?;
-
+    fn global_norm(&mut self, out: Slot<Stat>, grads: Slot<Grad>) -> Result {
+        let ([out], [grads], []) = self.memory.views(args::global_norm(out, grads)?)?;
         out[0] = self.kernels.global_norm(grads);
         Ok(())
     }
@@ -734,23 +528,25 @@ impl<K: Kernels> Ops for Host<K> {
     fn adamw(
         &mut self,
         params: Slot<Act>,
+        master: Option<Slot<Stat>>,
         m: Slot<Stat>,
         v: Slot<Stat>,
-        grads: Slot<Act>,
+        grads: Slot<Grad>,
         norm: Slot<Stat>,
         constants: AdamW,
     ) -> Result {
-        const OP: &str = "adamw";
-        constants.check(OP)?;
-        let write = [
-            Arg::shaped(OP, "params", params, &[grads.len])?,
-            Arg::shaped(OP, "m", m, &[grads.len])?,
-            Arg::shaped(OP, "v", v, &[grads.len])?,
-        ];
-        let read = [Arg::shaped(OP, "grads", grads, &[grads.len])?, Arg::shaped(OP, "norm", norm, &[1])?];
-        let ([params, m, v], [grads, norm], []) = self.memory.views(OP, write, read, [])?;
-
-        self.kernels.adamw(params, m, v, grads, norm[0], constants);
+        let ([params, master, m, v], [grads, norm], []) =
+            self.memory.views(args::adamw(params, master, m, v, grads, norm, constants)?)?;
+        // Floats of a host backend are never narrower than the master's.
+        match present_mut(master) {
+            None => self.kernels.adamw(params, m, v, grads, norm[0], constants),
+            Some(master) => {
+                self.kernels.adamw(master, m, v, grads, norm[0], constants);
+                if norm[0].wide().is_finite() {
+                    params.copy_from_slice(master);
+                }
+            }
+        }
         Ok(())
     }
 }

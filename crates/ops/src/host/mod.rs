@@ -4,10 +4,12 @@
 //! [`Kernels`]: the float64 [`reference`](crate::reference), the f32 CPU backend, or a mutant of either.
 
 mod adapter;
+mod fetched;
 mod float;
 mod kernels;
 mod memory;
 
+use fetched::Fetched;
 pub use float::Float;
 pub use kernels::Kernels;
 pub use memory::Memory;
@@ -17,13 +19,14 @@ use crate::{Kind, Result, Slot};
 /// A backend in host memory: [`Ops`](crate::Ops) over a set of [`Kernels`].
 pub struct Host<K: Kernels> {
     memory: Memory<K::F>,
+    fetched: Fetched,
     kernels: K,
 }
 
 impl<K: Kernels> Host<K> {
     /// A backend with nothing allocated.
     pub fn with(kernels: K) -> Self {
-        Host { memory: Memory::default(), kernels }
+        Host { memory: Memory::default(), fetched: Fetched::default(), kernels }
     }
 
     /// What computes.
@@ -36,8 +39,7 @@ impl<K: Kernels> Host<K> {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when the lengths differ, or the slot holds tokens.
     pub fn write<S: Kind>(&mut self, slot: Slot<S>, data: &[K::F]) -> Result {
-        let ([dst], [], []) =
-            self.memory.views("write", [memory::arg("write", "slot", slot, data.len())?], [], [])?;
+        let ([dst], [], []) = self.memory.views(memory::one_written("write", "slot", slot, data.len())?)?;
         dst.copy_from_slice(data);
         Ok(())
     }
@@ -47,8 +49,7 @@ impl<K: Kernels> Host<K> {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when there is no such slot, or it holds tokens.
     pub fn read<S: Kind>(&mut self, slot: Slot<S>) -> Result<&[K::F]> {
-        let ([], [src], []) =
-            self.memory.views("read", [], [memory::arg("read", "slot", slot, slot.len)?], [])?;
+        let ([], [src], []) = self.memory.views(memory::one_read("read", "slot", slot, slot.len)?)?;
         Ok(src)
     }
 }

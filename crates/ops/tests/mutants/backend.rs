@@ -1,7 +1,10 @@
 //! The reference altered outside its loops: broken in its memory, bounds or refusals, or storing activations as bf16.
 
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{Act, AdamW, Dropout, Error, Kind, Ops, Result, Slot, Stat, Tok, Update};
+use wikigpt_ops::{
+    Act, AdamW, Dropout, Error, Grad, Kind, Ops, Result, Rounding, Slot, Stat, Tag, Ticket, Tok, Update,
+    stochastic_bits,
+};
 
 /// The reference with one fault, or in another precision.
 pub struct Altered {
@@ -9,8 +12,13 @@ pub struct Altered {
     op: &'static str,
     fault: &'static str,
     calls: u32,
-    /// The allocations of activations, where these are stored as bf16.
-    bf16: Option<Vec<Slot<Act>>>,
+    /// Sequences begun, and whether the one under way is left out.
+    recorded: u32,
+    left_out: bool,
+    /// What was fetched, and is copied only when it is collected.
+    held: Option<Slot<Stat>>,
+    /// The allocations of activations and of gradients, where these are stored as bf16.
+    bf16: Option<(Vec<Slot<Act>>, Vec<Slot<Grad>>)>,
 }
 
 /// Ops and their faults. What holds for every op is broken in `gelu_forward`.
@@ -22,6 +30,12 @@ pub const BACKEND_FAULTS: &[(&str, &[&str])] = &[
     ("copy", &["last element dropped", "overlaps", "reversed"]),
     ("zero", &["last element dropped", "the whole allocation"]),
     ("free", &["nothing", "a part", "twice"]),
+    ("fetch", &["late", "number used again"]),
+    ("fetched", &["never", "refuses"]),
+    ("collect", &["cut to length", "reversed"]),
+    ("record", &["refuses", "leaves a sequence out the second time"]),
+    ("submit", &["refuses", "leaves a sequence out at last"]),
+    ("adamw", &["rounds to the nearest", "numbered by slot", "the same random numbers at every step"]),
     (
         "gelu_forward",
         &[
@@ -42,26 +56,21 @@ pub const BACKEND_FAULTS: &[(&str, &[&str])] = &[
 
 impl Altered {
     pub fn of(op: &'static str, fault: &'static str) -> Self {
-        Altered { ops: Reference::new(), op, fault, calls: 0, bf16: None }
+        // How masters are rounded shows only where parameters are narrower.
+        let bf16 = (op == "adamw").then(Default::default);
+        Altered { ops: Reference::new(), op, fault, calls: 0, recorded: 0, left_out: false, held: None, bf16 }
     }
 
     /// A backend that computes in float64 and stores activations as bf16: no fault, and errors of its own size.
     pub fn bf16() -> Self {
-        Altered { bf16: Some(Vec::new()), ..Altered::of("", "") }
+        Altered { bf16: Some(Default::default()), ..Altered::of("", "") }
     }
 
-    /// Rounds all activations: those that were not written are rounded already.
+    /// Rounds all activations and gradients: those that were not written are rounded already.
     fn round(&mut self) -> Result {
-        for slot in self.bf16.iter().flatten() {
-            let round = |x: &f64| {
-                let bits = (*x as f32).to_bits();
-                f64::from(f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
-            };
-            let rounded: Vec<f64> =
-                self.ops.read(*slot)?.iter().map(|x| if x.is_nan() { *x } else { round(x) }).collect();
-            self.ops.write(*slot, &rounded)?;
-        }
-        Ok(())
+        let Some((acts, grads)) = &self.bf16 else { return Ok(()) };
+        acts.iter().try_for_each(|slot| round(&mut self.ops, *slot))?;
+        grads.iter().try_for_each(|slot| round(&mut self.ops, *slot))
     }
 
     fn fault(&self, op: &str) -> &'static str {
@@ -75,6 +84,21 @@ impl Altered {
     }
 }
 
+/// Rounds a slot to bf16.
+fn round<K: Kind>(ops: &mut Reference, slot: Slot<K>) -> Result {
+    let round = |x: &f64| {
+        let bits = (*x as f32).to_bits();
+        f64::from(f32::from_bits((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
+    };
+    let rounded: Vec<f64> = ops.read(slot)?.iter().map(|x| if x.is_nan() { *x } else { round(x) }).collect();
+    ops.write(slot, &rounded)
+}
+
+/// The refusal of a good call.
+fn refusal(op: &'static str) -> Error {
+    Error::Argument { op, message: "refused".into() }
+}
+
 /// What an op's error becomes.
 fn reworded(error: Error, op: &'static str, message: &str) -> Error {
     match error {
@@ -84,6 +108,7 @@ fn reworded(error: Error, op: &'static str, message: &str) -> Error {
 }
 
 type A = Slot<Act>;
+type G = Slot<Grad>;
 type S = Slot<Stat>;
 type K = Slot<Tok>;
 
@@ -110,10 +135,18 @@ impl Ops for Altered {
         }
     }
 
+    fn grad_bytes(&self) -> usize {
+        self.act_bytes()
+    }
+
     fn alloc<K: Kind>(&mut self, len: usize) -> Result<Slot<K>> {
         let slot = self.ops.alloc::<K>(len);
-        if let (Ok(slot), Some(acts), "Act") = (&slot, &mut self.bf16, K::NAME) {
-            acts.push(Slot::whole(slot.allocation, len));
+        if let (Ok(slot), Some((acts, grads))) = (&slot, &mut self.bf16) {
+            match K::TAG {
+                Tag::Act => acts.push(Slot::whole(slot.allocation, len)),
+                Tag::Grad => grads.push(Slot::whole(slot.allocation, len)),
+                Tag::Stat | Tag::Tok => {}
+            }
         }
         match (self.fault("alloc"), slot) {
             ("not zeroed", Ok(slot)) => {
@@ -138,7 +171,10 @@ impl Ops for Altered {
             },
             _ => {
                 self.ops.free(slot)?;
-                self.bf16.iter_mut().for_each(|acts| acts.retain(|held| held.allocation != slot.allocation));
+                if let Some((acts, grads)) = &mut self.bf16 {
+                    acts.retain(|held| held.allocation != slot.allocation);
+                    grads.retain(|held| held.allocation != slot.allocation);
+                }
                 Ok(())
             }
         }
@@ -201,7 +237,62 @@ impl Ops for Altered {
         self.ops.synchronize()
     }
 
+    fn fetch(&mut self, src: S) -> Result<Ticket> {
+        let ticket = self.ops.fetch(src)?;
+        match self.fault("fetch") {
+            "late" => self.held = Some(src),
+            "number used again" => return Ok(Ticket { number: 0, ..ticket }),
+            _ => {}
+        }
+        Ok(ticket)
+    }
+
+    fn fetched(&mut self, ticket: &Ticket) -> Result<bool> {
+        match self.fault("fetched") {
+            "refuses" => Err(refusal("fetched")),
+            fault => Ok(fault != "never" && self.ops.fetched(ticket)?),
+        }
+    }
+
+    fn record(&mut self, number: u32) -> Result {
+        self.recorded += 1;
+        self.left_out = match (self.fault("record"), self.fault("submit"), self.recorded) {
+            ("refuses", ..) => return Err(refusal("record")),
+            ("leaves a sequence out the second time", _, 2) => true,
+            (_, "leaves a sequence out at last", 5) => true,
+            _ => false,
+        };
+        self.ops.record(number)
+    }
+
+    fn submit(&mut self) -> Result {
+        self.left_out = false;
+        if self.fault("submit") == "refuses" { Err(refusal("submit")) } else { self.ops.submit() }
+    }
+
+    fn collect(&mut self, dst: &mut [f32], ticket: Ticket) -> Result {
+        match (self.fault("collect"), self.held) {
+            ("cut to length", _) => {
+                let mut whole = vec![0.0; ticket.len];
+                self.ops.collect(&mut whole, ticket)?;
+                let len = dst.len().min(whole.len());
+                dst[..len].copy_from_slice(&whole[..len]);
+                Ok(())
+            }
+            ("reversed", _) => {
+                self.ops.collect(dst, ticket)?;
+                dst.reverse();
+                Ok(())
+            }
+            (_, Some(src)) if src.len == dst.len() => self.ops.download(dst, src),
+            _ => self.ops.collect(dst, ticket),
+        }
+    }
+
     fn gelu_forward(&mut self, out: Slot<Act>, inp: Slot<Act>) -> Result {
+        if self.left_out {
+            return Ok(());
+        }
         let fault = self.fault("gelu_forward");
         let common = out.len.min(inp.len);
         let done = match fault {
@@ -221,11 +312,42 @@ impl Ops for Altered {
         }
     }
 
+    fn adamw(
+        &mut self,
+        params: A,
+        master: Option<S>,
+        m: S,
+        v: S,
+        grads: G,
+        norm: S,
+        constants: AdamW,
+    ) -> Result {
+        let fault = self.fault("adamw");
+        let step = if fault == "the same random numbers at every step" { 1 } else { constants.step };
+        self.ops.adamw(params, master, m, v, grads, norm, constants)?;
+        let (Some(master), true) = (master, self.bf16.is_some()) else { return self.round() };
+        let mut finite = [0.0];
+        self.ops.download(&mut finite, norm)?;
+        if let (Rounding::Stochastic { seed }, true) = (constants.rounding, finite[0].is_finite()) {
+            let first = if fault == "numbered by slot" { 0 } else { params.offset as u64 };
+            let mut weights = vec![0.0; master.len];
+            self.ops.download(&mut weights, master)?;
+            for (i, weight) in weights.iter_mut().enumerate() {
+                let random = stochastic_bits(seed, step, first + i as u64);
+                *weight = f32::from_bits((weight.to_bits() + random) & 0xFFFF_0000);
+            }
+            if fault != "rounds to the nearest" {
+                self.ops.upload(params, &weights)?;
+            }
+        }
+        self.round()
+    }
+
     delegate! {
         embedding_forward(out: A, tokens: K, wte: A, wpe: A, B: usize, T: usize, C: usize, pos: usize);
-        embedding_backward(dwte: A, dwpe: A, dout: A, tokens: K, B: usize, T: usize, C: usize, update: Update);
+        embedding_backward(dwte: G, dwpe: G, dout: A, tokens: K, B: usize, T: usize, C: usize, update: Update);
         layernorm_forward(out: A, mean: S, rstd: S, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, eps: f32);
-        layernorm_backward(dinp: A, dweight: A, dbias: Option<A>, dout: A, inp: A, weight: A, mean: S, rstd: S, N: usize, C: usize, update_inp: Update, update: Update);
+        layernorm_backward(dinp: A, dweight: G, dbias: Option<G>, dout: A, inp: A, weight: A, mean: S, rstd: S, N: usize, C: usize, update_inp: Update, update: Update);
         residual_forward(out: A, a: A, b: A);
         residual_backward(da: A, dout: A, update: Update);
         residual_layernorm_forward(res: A, out: A, mean: S, rstd: S, a: A, b: A, weight: A, bias: Option<A>, N: usize, C: usize, eps: f32);
@@ -234,9 +356,9 @@ impl Ops for Altered {
         matmul_residual_forward(out: A, residual: A, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, OC: usize);
         matmul_backward_input(dinp: A, dout: A, weight: A, N: usize, C: usize, OC: usize, update: Update);
         matmul_gelu_backward_input(dpre: A, dout: A, weight: A, pre: A, N: usize, C: usize, OC: usize);
-        matmul_backward_weight(dweight: A, dbias: Option<A>, dout: A, inp: A, N: usize, C: usize, OC: usize, update: Update);
+        matmul_backward_weight(dweight: G, dbias: Option<G>, dout: A, inp: A, N: usize, C: usize, OC: usize, update: Update);
         bias_forward(x: A, bias: A, N: usize, OC: usize);
-        bias_backward(dbias: A, dout: A, N: usize, OC: usize, update: Update);
+        bias_backward(dbias: G, dout: A, N: usize, OC: usize, update: Update);
         attention_forward(out: A, lse: S, qkv: A, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
         attention_backward(dqkv: A, dout: A, out: A, lse: S, qkv: A, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
         attention_cached_forward(out: A, kcache: A, vcache: A, qkv: A, B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize);
@@ -252,8 +374,7 @@ impl Ops for Altered {
         cross_entropy_forward(losses: S, logits: A, targets: K, N: usize, V: usize, Vp: usize);
         cross_entropy_forward_backward(losses: S, logits: A, targets: K, N: usize, V: usize, Vp: usize, scale: f32);
         sum(out: S, inp: S);
-        global_norm(out: S, grads: A);
-        adamw(params: A, m: S, v: S, grads: A, norm: S, constants: AdamW);
+        global_norm(out: S, grads: G);
     }
 }
 

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use wikigpt_kernels::nvrtc::Nvrtc;
+use wikigpt_kernels::{Gpu, Options, Precision};
 
-use crate::{device, output, progress};
+use crate::device::{self, Device};
+use crate::flags::PrecisionName;
+use crate::{output, progress};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -32,11 +36,46 @@ struct Report {
     cache: Folder,
     /// Where `train` puts its runs unless told otherwise.
     here: Folder,
-    /// Why there is no such device.
-    cuda: &'static str,
+    cuda: Cuda,
     /// What `--device auto` takes.
-    auto: &'static str,
-    precisions: [&'static str; 1],
+    auto: String,
+}
+
+#[derive(Serialize)]
+struct Cuda {
+    /// What is missing, and what to do; null if GPUs can be used.
+    problem: Option<String>,
+    /// The newest CUDA that the driver knows.
+    driver: Option<String>,
+    compiler: Option<Compiler>,
+    /// Where compiled kernels are kept; null if nowhere.
+    kernels: Option<PathBuf>,
+    devices: Vec<CudaDevice>,
+}
+
+#[derive(Serialize)]
+struct Compiler {
+    path: PathBuf,
+    version: String,
+}
+
+#[derive(Serialize)]
+struct CudaDevice {
+    name: String,
+    capability: String,
+    multiprocessors: u32,
+    memory: Memory,
+    /// The kernels that it would be given, and why those, by precision.
+    tiers: Vec<Tier>,
+    /// What came of compiling and running a kernel.
+    self_test: String,
+}
+
+#[derive(Serialize)]
+struct Tier {
+    precision: PrecisionName,
+    tier: &'static str,
+    why: &'static str,
 }
 
 #[derive(Serialize)]
@@ -70,11 +109,48 @@ pub fn run(arguments: Arguments) -> Result<()> {
         memory: Memory { total: device::memory("MemTotal"), free: device::free_memory() },
         cache: folder(wikigpt_dataset::cache_folder()),
         here: folder(std::env::current_dir().ok()),
-        cuda: "not built into this version",
-        auto: "cpu",
-        precisions: ["f32"],
+        cuda: cuda(),
+        auto: Device::Auto.resolve().0.to_string(),
     };
     output::print(arguments.json, &report, || describe(&report))
+}
+
+/// Looks at driver, compiler and devices, and tries them.
+fn cuda() -> Cuda {
+    let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+    let found = wikigpt_kernels::devices();
+    let nvrtc = Nvrtc::find();
+    let problem = found.as_ref().err().or(nvrtc.as_ref().err()).map(ToString::to_string);
+    Cuda {
+        problem,
+        driver: wikigpt_kernels::driver_version().map(version),
+        compiler: nvrtc
+            .ok()
+            .map(|nvrtc| Compiler { path: nvrtc.path().to_owned(), version: version(nvrtc.version()) }),
+        kernels: wikigpt_kernels::default_cache(),
+        devices: found.unwrap_or_default().iter().map(cuda_device).collect(),
+    }
+}
+
+fn cuda_device(device: &wikigpt_kernels::Device) -> CudaDevice {
+    let tiers = [(PrecisionName::F32, Precision::F32), (PrecisionName::Bf16, Precision::Bf16)];
+    let tier = |(name, precision)| {
+        let tier = device.tier(precision).ok()?;
+        Some(Tier { precision: name, tier: tier.name(), why: tier.why() })
+    };
+    let tried = Gpu::open(Options::new(device.ordinal, Precision::F32)).map_err(|error| error.to_string());
+    let tried = tried.and_then(|mut gpu| gpu.self_test().map_err(|error| error.to_string()));
+    CudaDevice {
+        name: device.name.clone(),
+        capability: format!("{}.{}", device.capability.0, device.capability.1),
+        multiprocessors: device.multiprocessors,
+        memory: Memory {
+            total: Some(device.memory),
+            free: device::free_memory_of(Device::Cuda(device.ordinal)),
+        },
+        tiers: tiers.into_iter().filter_map(tier).collect(),
+        self_test: tried.map_or_else(|problem| problem, |()| "a kernel was compiled, run and checked".into()),
+    }
 }
 
 fn folder(path: Option<PathBuf>) -> Folder {
@@ -96,17 +172,54 @@ fn describe(report: &Report) -> String {
             folder.path.as_ref().map_or("none: HOME is not set".to_owned(), |p| p.display().to_string());
         format!("{path}, {} free", size(folder.free))
     };
-    [
+    let mut lines = vec![
         format!("wikigpt {} on {}", report.version, report.target),
         format!("cpu:     {}, {} threads", cpu.name.as_deref().unwrap_or("unknown"), cpu.threads),
         format!("         vector units: {features}"),
         format!("memory:  {}, {} free", size(report.memory.total), size(report.memory.free)),
         format!("cache:   {}", folder(&report.cache)),
         format!("here:    {}", folder(&report.here)),
-        format!("cuda:    {}", report.cuda),
-        format!("so:      --device auto takes the {}; precision f32", report.auto),
-    ]
-    .join("\n")
+    ];
+    lines.extend(describe_cuda(&report.cuda));
+    lines.push(format!("so:      --device auto takes {}", report.auto));
+    lines.join("\n")
+}
+
+fn describe_cuda(cuda: &Cuda) -> Vec<String> {
+    let size = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), progress::bytes);
+    let mut lines = Vec::new();
+    if let Some(driver) = &cuda.driver {
+        lines.push(format!("driver:  CUDA {driver}"));
+    }
+    if let Some(Compiler { path, version }) = &cuda.compiler {
+        lines.push(format!("nvrtc:   {version}, {}", path.display()));
+    }
+    if !cuda.devices.is_empty() {
+        let kept = cuda.kernels.as_ref().map_or("not kept".to_owned(), |path| path.display().to_string());
+        lines.push(format!("kernels: {kept}"));
+    }
+    for (number, device) in cuda.devices.iter().enumerate() {
+        lines.push(format!(
+            "cuda:{number}:  {}, compute capability {}, {} multiprocessors, {}, {} free",
+            device.name,
+            device.capability,
+            device.multiprocessors,
+            size(device.memory.total),
+            size(device.memory.free)
+        ));
+        for Tier { precision, tier, why } in &device.tiers {
+            let precision = match precision {
+                PrecisionName::F32 => "f32: ",
+                PrecisionName::Bf16 => "bf16:",
+            };
+            lines.push(format!("         {precision} {tier} kernels, {why}"));
+        }
+        lines.push(format!("         self-test: {}", device.self_test));
+    }
+    if let Some(problem) = &cuda.problem {
+        lines.push(format!("cuda:    {problem}"));
+    }
+    lines
 }
 
 fn processor_name() -> Option<String> {

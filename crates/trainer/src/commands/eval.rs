@@ -9,9 +9,10 @@ use wikigpt_dataset::{Dataset, Split, Tokens};
 use wikigpt_gpt::Evaluator;
 use wikigpt_ops::{IGNORE, Ops};
 
+use crate::device::{MachineFlags, with_backend};
 use crate::fault::bad_input;
 use crate::settings::positive;
-use crate::{corpus, device, model, output, progress};
+use crate::{corpus, model, output, progress};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -45,9 +46,8 @@ pub struct Arguments {
     /// Windows computed at once [default: about 4096 tokens]
     #[arg(long, value_name = "B")]
     batch: Option<usize>,
-    /// CPU threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    machine: MachineFlags,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -80,7 +80,7 @@ struct Report {
 
 /// Evaluates a model.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let threads = device::threads(arguments.threads)?;
+    let machine = arguments.machine.resolve()?;
     let model = model::open(&arguments.model)?;
     let dataset = corpus::open(arguments.data.as_deref())?;
     corpus::check_vocabulary(&model.config, dataset.manifest())?;
@@ -108,11 +108,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if tokens.len() < 2 {
         bad_input!("--split {split}: {} tokens are too few to predict any", tokens.len());
     }
-    let cpu = device::open_cpu(threads)?;
-    let evaluator = Evaluator::new(cpu, &model.config, &model.params, batch, context)?;
-    // The backend has its own copy.
-    drop(model);
-    let (nats, predicted) = sliding(evaluator, &tokens, batch, context, stride)?;
+    let (nats, predicted) = with_backend!(machine.open()?, ops => {
+        let evaluator = Evaluator::new(ops, &model.config, &model.params, batch, context)?;
+        // The backend has its own copy.
+        drop(model);
+        sliding(evaluator, &tokens, batch, context, stride)?
+    });
     let loss = nats / predicted as f64;
     let report = Report {
         split,

@@ -11,8 +11,9 @@ use wikigpt_dataset::{StreamDecoder, Tokenizer};
 use wikigpt_gpt::{Config, Generator, Sampler, Sampling};
 use wikigpt_ops::Ops;
 
+use crate::device::{MachineFlags, with_backend};
 use crate::fault::bad_input;
-use crate::{corpus, device, model, output};
+use crate::{corpus, model, output};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -56,9 +57,8 @@ pub struct Arguments {
     /// Repeats a text [default: from the time, and printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// CPU threads [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    machine: MachineFlags,
     /// One JSON object at the end instead of the text as it comes
     #[arg(long)]
     json: bool,
@@ -85,17 +85,19 @@ struct Report {
 /// Writes text as it comes.
 pub fn run(arguments: Arguments) -> Result<()> {
     let sampling = sampling(&arguments)?;
-    let threads = device::threads(arguments.threads)?;
+    let machine = arguments.machine.resolve()?;
     let model = model::open(&arguments.model)?;
     let tokenizer = corpus::tokenizer_of(&model.folder, &model.config)?;
     let prompt = prompt(&arguments, &tokenizer, &model.config)?;
-    let generator = Generator::new(device::open_cpu(threads)?, &model.config, &model.params, 1)?;
-    // The backend has its own copy.
-    drop(model);
     if arguments.seed.is_none() && sampling.temperature > 0.0 {
         output::note(&format!("--seed {}", sampling.seed));
     }
-    let report = write(generator, &tokenizer, prompt, sampling, &arguments)?;
+    let report = with_backend!(machine.open()?, ops => {
+        let generator = Generator::new(ops, &model.config, &model.params, 1)?;
+        // The backend has its own copy.
+        drop(model);
+        write(generator, &tokenizer, prompt, sampling, &arguments)?
+    });
     output::note(&format!(
         "{} tokens in {:.2} s: {:.1} tokens/s",
         report.ids.len(),

@@ -6,11 +6,12 @@ use anyhow::Result;
 use clap::Args;
 use wikigpt_gpt::Plan;
 
+use crate::device::{self, Machine};
 use crate::fault::bad_input;
 use crate::flags::{Flags, PrecisionName};
 use crate::progress::{bytes, thousands};
 use crate::settings::{Facts, Settings};
-use crate::{config, corpus, device, model, output};
+use crate::{config, corpus, model, output};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -65,17 +66,18 @@ fn facts(flags: &Flags, vocab_size: Option<usize>, initial: Option<usize>) -> Re
 
 /// What training takes with micro-batches of so many sequences.
 fn plan(settings: &Settings, batch: usize) -> Result<Plan> {
-    let act_bytes = match settings.precision {
+    let bytes = |precision| match precision {
         PrecisionName::F32 => 4,
         PrecisionName::Bf16 => 2,
     };
-    Ok(Plan::new(&settings.config, batch, settings.context, true, act_bytes)?)
+    let Machine { precision, grads, .. } = settings.machine;
+    Ok(Plan::new(&settings.config, batch, settings.context, true, bytes(precision), bytes(grads))?)
 }
 
-/// Refuses a run that would not fit into memory, with the batch that would.
-pub fn check_memory(settings: &Settings) -> Result<()> {
+/// Refuses a run that would not fit into so many free bytes, with the batch that would.
+pub fn check_memory(settings: &Settings, free: Option<u64>) -> Result<()> {
     let total = plan(settings, settings.batch)?.bytes.total;
-    let Some(free) = device::free_memory().filter(|free| *free < total) else { return Ok(()) };
+    let Some(free) = free.filter(|free| *free < total) else { return Ok(()) };
     let advice = match largest_batch(settings, free) {
         0 => "not even --batch 1 would fit: use a smaller model or --context".to_owned(),
         batch => format!("--batch {batch} would fit (--grad-accum keeps the step's size)"),
@@ -112,7 +114,7 @@ fn describe(report: &Plan, settings: &Settings) -> String {
         format!("activations  {}", bytes(report.bytes.activations)),
         format!("total        {}", bytes(report.bytes.total)),
     ];
-    if let Some(free) = device::free_memory() {
+    if let Some(free) = device::free_memory_of(settings.machine.device) {
         let largest = largest_batch(settings, free);
         lines.push(match largest {
             0 => format!("{} are free: not even --batch 1 fits", bytes(free)),

@@ -10,12 +10,13 @@ use wikigpt_ops::Ops;
 
 use super::save::Place;
 use super::steps::Training;
+use crate::device::with_backend;
 use crate::fault::bad_input;
 use crate::flags::Flags;
 use crate::progress::thousands;
 use crate::run_folder::RunFolder;
 use crate::settings::Settings;
-use crate::{commands, config, corpus, device, folder, model, output, settings, shape};
+use crate::{commands, config, corpus, folder, model, output, settings, shape};
 
 /// What training starts from.
 enum Origin {
@@ -130,9 +131,9 @@ fn begin(
     origin: Option<Origin>,
     run: impl FnOnce() -> Result<RunFolder>,
 ) -> Result<()> {
-    device::check(settings.device, settings.precision)?;
-    commands::plan::check_memory(settings)?;
-    begin_on(device::open_cpu(settings.threads)?, settings, dataset, origin, run)
+    let backend = settings.machine.open()?;
+    commands::plan::check_memory(settings, backend.free_memory())?;
+    with_backend!(backend, ops => begin_on(ops, settings, dataset, origin, run))
 }
 
 fn begin_on<O: Ops>(
@@ -150,6 +151,7 @@ fn begin_on<O: Ops>(
         Some(Origin::Model(_, params)) => trainer.set_params(&params)?,
         Some(Origin::Run(checkpoint, at)) => {
             checkpoint.read(|array, start, values| trainer.write(array, start, values))?;
+            trainer.round_params(settings.rounding, at.updates)?;
             place = Some(at);
         }
     }

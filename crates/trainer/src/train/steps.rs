@@ -47,6 +47,11 @@ pub struct Training<'a, O: Ops> {
     first: u64,
     /// Steps skipped in a row up to now.
     skipped: u64,
+    /// The step that the device may not have done yet, and its learning rate.
+    under_way: Option<(u64, f64)>,
+    /// When the last step was done, or what came between steps.
+    clock: Instant,
+    last_loss: Option<f64>,
 }
 
 impl<'a, O: Ops> Training<'a, O> {
@@ -78,6 +83,9 @@ impl<'a, O: Ops> Training<'a, O> {
             first: place.step,
             checkpoints: Checkpoints::of(run.path()),
             skipped: 0,
+            under_way: None,
+            clock: Instant::now(),
+            last_loss: None,
             trainer,
             settings,
             dataset,
@@ -91,14 +99,15 @@ impl<'a, O: Ops> Training<'a, O> {
     pub fn run(mut self) -> Result<()> {
         signals::catch()?;
         let begun = Instant::now();
-        let mut last_loss = None;
+        self.clock = begun;
         while self.place.step < self.settings.steps && !signals::stop_requested() {
             self.between_steps()?;
             if signals::stop_requested() {
                 break;
             }
-            last_loss = Some(self.step()?);
+            self.step()?;
         }
+        self.settle()?;
         // Before the last validation: what was trained is kept, whatever happens then.
         let checkpoint = self.save()?;
         self.events.flush()?;
@@ -117,7 +126,7 @@ impl<'a, O: Ops> Training<'a, O> {
             self.sample()?;
         }
         self.events.flush()?;
-        self.farewell(&checkpoint, begun, last_loss);
+        self.farewell(&checkpoint, begun);
         Ok(())
     }
 
@@ -126,24 +135,32 @@ impl<'a, O: Ops> Training<'a, O> {
     fn between_steps(&mut self) -> Result<()> {
         let step = self.place.step;
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
+        let settings = self.settings;
+        let (save, validate) =
+            (due(settings.checkpoint_every) && step > self.first, due(settings.eval_every));
+        let sample = due(settings.sample_every) && step > 0;
+        if !(save || validate || sample) {
+            return Ok(());
+        }
+        self.settle()?;
         // While steps are skipped the parameters do not change, and may be what is wrong.
-        if due(self.settings.checkpoint_every) && step > self.first && self.skipped == 0 {
+        if save && self.skipped == 0 {
             self.save()?;
         }
-        if due(self.settings.eval_every) {
+        if validate {
             self.validate()?;
         }
-        if due(self.settings.sample_every) && step > 0 && !signals::stop_requested() {
+        if sample && !signals::stop_requested() {
             self.sample()?;
         }
+        self.clock = Instant::now();
         Ok(())
     }
 
-    /// One step: gradients of all micro-batches, one update. Returns the loss.
-    fn step(&mut self) -> Result<f64> {
-        let begun = Instant::now();
+    /// One step: gradients of all micro-batches, one update. A device that works on its own is given it and may not have done
+    /// it yet: its report is looked at in the next step, when that one's gradients are on their way, so that the device never waits.
+    fn step(&mut self) -> Result<()> {
         let settings = self.settings;
-        let step = self.place.step;
         for index in 0..settings.grad_accum {
             self.batches.next(&mut self.inputs, &mut self.targets);
             // Every micro-batch has a seed of its own, so masks differ, and resuming repeats them.
@@ -154,8 +171,10 @@ impl<'a, O: Ops> Training<'a, O> {
             self.trainer.accumulate(&self.inputs, &self.targets, scale, regularize, update)?;
             self.place.micro_batches += 1;
         }
-        let lr = settings.schedule.at(step);
-        let report = self.trainer.step(AdamW {
+        // The update's number depends on whether the one before was skipped.
+        self.settle()?;
+        let lr = settings.schedule.at(self.place.step);
+        self.trainer.update(AdamW {
             lr: lr as f32,
             beta1: settings.beta1 as f32,
             beta2: settings.beta2 as f32,
@@ -163,12 +182,23 @@ impl<'a, O: Ops> Training<'a, O> {
             weight_decay: settings.weight_decay as f32,
             step: self.place.updates + 1,
             clip: (settings.grad_clip > 0.0).then_some(settings.grad_clip as f32),
+            rounding: settings.rounding,
         })?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let tokens = settings.step_tokens();
+        self.under_way = Some((self.place.step, lr));
         self.place.position = self.batches.position();
         self.place.step += 1;
-        self.place.tokens += tokens;
+        self.place.tokens += settings.step_tokens();
+        if self.trainer.report_is_there()? { self.settle() } else { Ok(()) }
+    }
+
+    /// Waits for the step under way, if there is one, and looks at what came of it.
+    fn settle(&mut self) -> Result<()> {
+        let Some((step, lr)) = self.under_way.take() else { return Ok(()) };
+        let Some(report) = self.trainer.report()? else { return Ok(()) };
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.last_loss = Some(report.loss);
+        let tokens = self.settings.step_tokens();
         self.log(&metrics::Train {
             step,
             loss: report.loss,
@@ -179,8 +209,7 @@ impl<'a, O: Ops> Training<'a, O> {
             tokens_per_second: tokens as f64 / seconds,
             mfu: None,
         })?;
-        self.judge(step, report)?;
-        Ok(report.loss)
+        self.judge(step, report)
     }
 
     /// After a good step the checkpoint before it is known to be good; too many bad ones end the run.
@@ -275,10 +304,10 @@ impl<'a, O: Ops> Training<'a, O> {
     }
 
     /// Where the run is and what to try next.
-    fn farewell(&self, checkpoint: &Path, begun: Instant, last_loss: Option<f64>) {
+    fn farewell(&self, checkpoint: &Path, begun: Instant) {
         let run = self.run.path().display();
         let time = progress::duration(begun.elapsed().as_secs_f64());
-        let loss = last_loss.map(|loss| format!(", loss {loss:.4}")).unwrap_or_default();
+        let loss = self.last_loss.map(|loss| format!(", loss {loss:.4}")).unwrap_or_default();
         let mut text = format!("done: step {} in {time}{loss}\n", self.place.step);
         text += &format!("the run is in {run}, its model in {}\n", checkpoint.display());
         text += "next:\n";

@@ -179,5 +179,6 @@ fn launch<'a>(
         memory,
         device,
         number: 1,
+        workspace: 0,
     }
 }

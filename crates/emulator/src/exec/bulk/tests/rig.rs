@@ -262,6 +262,7 @@ fn launch<'a>(
         memory,
         device: Device::of("sm_90a").expect("known"),
         number: 1,
+        workspace: 0,
     }
 }
 

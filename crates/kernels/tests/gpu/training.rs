@@ -1,0 +1,146 @@
+//! A small GPT trained on the device: beside the CPU, twice, and interrupted.
+
+use wikigpt_cpu::cpu;
+use wikigpt_gpt::{Array, Config, Generator, Regularize, Sampler, Sampling, Trainer, init};
+use wikigpt_kernels::{Gpu, Options, Precision};
+use wikigpt_ops::{AdamW, Ops, Rounding, Update};
+
+use crate::rig::{gpu, open_with};
+
+/// Micro-batches of 2 sequences of 21 tokens: no tile's multiple.
+const B: usize = 2;
+const T: usize = 21;
+const V: usize = 61;
+/// Two of them a step.
+const MICRO: usize = 2;
+
+fn config() -> Config {
+    Config { n_layer: 2, n_head: 2, n_embd: 24, context: 24, ..Config::preset("tiny", V).unwrap() }
+}
+
+/// Tokens of a micro-batch: a walk that can be learnt, other ones each time.
+fn tokens(micro: usize) -> (Vec<u32>, Vec<u32>) {
+    let token = |i: usize| ((i * i + 3 * i) % 17 + micro % 5) as u32;
+    let inputs = (0..B * T).map(token).collect();
+    (inputs, (1..=B * T).map(token).collect())
+}
+
+/// One step's gradients and update, with dropout; the loss before it.
+fn step<O: Ops>(trainer: &mut Trainer<O>, number: u64, rounding: Rounding) -> f64 {
+    for index in 0..MICRO {
+        let micro = number as usize * MICRO + index;
+        let (inputs, targets) = tokens(micro);
+        let scale = 1.0 / (MICRO * B * T) as f32;
+        let regularize = Regularize { dropout: 0.1, seed: micro as u64 };
+        let update = if index == 0 { Update::Set } else { Update::Add };
+        trainer.accumulate(&inputs, &targets, scale, regularize, update).unwrap();
+    }
+    let adamw = AdamW { lr: 3e-3, step: number + 1, rounding, ..AdamW::default() };
+    trainer.step(adamw).unwrap().loss
+}
+
+fn trainer<O: Ops>(ops: O) -> Trainer<O> {
+    let mut trainer = Trainer::new(ops, &config(), B, T).unwrap();
+    trainer.set_params(&init(&config(), 7).unwrap()).unwrap();
+    trainer
+}
+
+/// The losses of so many steps.
+fn losses<O: Ops>(trainer: &mut Trainer<O>, steps: std::ops::Range<u64>, rounding: Rounding) -> Vec<f64> {
+    steps.map(|number| step(trainer, number, rounding)).collect()
+}
+
+/// The bits of everything that training goes on from.
+fn state(trainer: &mut Trainer<Gpu>) -> Vec<u32> {
+    let [m, v] = trainer.moments().unwrap();
+    let params = trainer.params().unwrap();
+    params.iter().chain(&m).chain(&v).map(|x| x.to_bits()).collect()
+}
+
+/// Holds losses to those of the CPU.
+fn follows(got: &[f64], tolerance: f64) {
+    let want = losses(&mut trainer(cpu(2).unwrap()), 0..got.len() as u64, Rounding::Nearest);
+    assert!(want[0] - want[want.len() - 1] > 0.5, "the CPU learns nothing: {want:?}");
+    for (number, (got, want)) in got.iter().zip(&want).enumerate() {
+        let off = (got - want).abs() / want;
+        assert!(off < tolerance, "step {number}: loss {got}, the CPU's {want}, off by {off:.1e}");
+    }
+}
+
+#[test]
+fn losses_in_f32_are_the_cpus() {
+    let mut trainer = trainer(gpu(Precision::F32, Precision::F32));
+    follows(&losses(&mut trainer, 0..20, Rounding::Nearest), 1e-4);
+}
+
+#[test]
+fn losses_in_bf16_are_near_the_cpus_and_the_same_twice_recorded_or_not() {
+    let run = |graph| {
+        let options = Options { graph, ..Options::new(0, Precision::Bf16) };
+        let mut trainer = trainer(open_with(options));
+        (losses(&mut trainer, 0..20, Rounding::Nearest), state(&mut trainer))
+    };
+    let (recorded, plain) = (run(true), run(false));
+    follows(&recorded.0, 2e-2);
+    assert_eq!(recorded.0, plain.0);
+    assert!(recorded.1 == plain.1, "the same losses, other parameters");
+}
+
+/// What a checkpoint holds is enough: rounding that looks random, and gradients in bf16, included.
+#[test]
+fn training_goes_on_with_the_same_bits() {
+    let rounding = Rounding::Stochastic { seed: 3 };
+    let mut whole = trainer(gpu(Precision::Bf16, Precision::Bf16));
+    losses(&mut whole, 0..4, rounding);
+    let len = whole.layout().len;
+    let arrays = [Array::Params, Array::M, Array::V].map(|array| {
+        let mut values = vec![0.0; len];
+        whole.read(array, 0, &mut values).unwrap();
+        (array, values)
+    });
+    let expected = losses(&mut whole, 4..8, rounding);
+
+    let mut resumed = trainer(gpu(Precision::Bf16, Precision::Bf16));
+    for (array, values) in arrays {
+        resumed.write(array, 0, &values).unwrap();
+    }
+    resumed.round_params(rounding, 4).unwrap();
+    assert_eq!(losses(&mut resumed, 4..8, rounding), expected);
+    assert!(state(&mut resumed) == state(&mut whole), "the same losses, other parameters");
+}
+
+#[test]
+fn generation_writes_the_cpus_tokens() {
+    fn write<O: Ops + 'static>(ops: O) -> Vec<u32> {
+        let params = init(&config(), 7).unwrap();
+        let mut generator = Generator::new(ops, &config(), &params, 1).unwrap();
+        let sampling = Sampling { temperature: 1.0, top_k: None, top_p: None, seed: 5 };
+        let mut sampler = Sampler::new(sampling).unwrap();
+        generator.prefill(&[1, 2, 3, 5, 8]).unwrap();
+        // Beyond the context: what the cache forgets is computed anew.
+        (0..30)
+            .map(|_| {
+                let token = sampler.sample(generator.logits()).unwrap();
+                generator.step(&[token]).unwrap();
+                token
+            })
+            .collect()
+    }
+    assert_eq!(write(gpu(Precision::F32, Precision::F32)), write(cpu(2).unwrap()));
+}
+
+#[test]
+fn a_second_start_compiles_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let run = || {
+        let options = Options { cache: Some(cache.path().into()), ..Options::new(0, Precision::F32) };
+        crate::rig::load();
+        let mut trainer = trainer(Gpu::open(options).unwrap());
+        let losses = losses(&mut trainer, 0..1, Rounding::Nearest);
+        (losses, trainer.backend().compiler().compiled())
+    };
+    let ((first, compiled), (second, again)) = (run(), run());
+    assert!(compiled > 5, "{compiled} programs");
+    assert_eq!(again, 0);
+    assert_eq!(first, second);
+}

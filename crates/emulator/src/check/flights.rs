@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::clock::Clock;
+use super::findings::Leniency;
 use super::history::{ASYNC, FLIGHT, IN_FLIGHT, LINE, Line, Stamp, Touch, WRITE};
 use super::shadow::Shadow;
 use super::{Access, Actor, Asynchronous, Checker, Flight, Object, Place, SHARED_CAP, Thread, report};
@@ -32,7 +33,8 @@ pub(super) struct Flying {
 impl Checker {
     /// A thread starts an asynchronous operation.
     pub fn issue(&mut self, who: Thread, kind: Asynchronous, pc: u32) -> Flight {
-        if !self.options.races {
+        self.issuer = (who, pc);
+        if !self.options.order() {
             return Flight(0);
         }
         self.settle(who.warp);
@@ -51,7 +53,7 @@ impl Checker {
         Flight(number)
     }
 
-    /// The operation reads or writes a place at some time from now until it completes.
+    /// The operation, issued last, reads or writes a place at some time from now until it completes.
     ///
     /// # Errors
     /// Where another access has no order with it, or a fence between the proxies is missing.
@@ -63,8 +65,10 @@ impl Checker {
         access: Access,
     ) -> Result<(), Fault> {
         if self.options.uninitialized {
-            let lane = self.flights.get(&flight.0).map_or(0, |flying| flying.who.lane);
-            self.written(place, len, access, lane)?;
+            let (who, pc) = self.issuer;
+            if let Err(fault) = self.written(place, len, access, who.lane) {
+                self.tolerate(who.warp, pc, fault)?;
+            }
         }
         let Some(flying) = self.flights.get_mut(&flight.0) else { return Ok(()) };
         let proxy = if flying.kind == Asynchronous::Copy { 0 } else { ASYNC };
@@ -74,8 +78,9 @@ impl Checker {
         let stamp = Stamp { time, lanes, pc: flying.pc, cluster: self.cluster, actor, flags, shift: 6 };
         let origin = (flying.who.warp as u16, 1 << flying.who.lane, flying.time);
         let (twin, idle) = (|_, _| None, |_| false);
-        let mut touch =
-            Touch { stamp, clock: &flying.clock, origin, warps: self.warps, twin: &twin, idle: &idle };
+        let lenient = Leniency::new(self.options);
+        let (clock, warps) = (&*flying.clock, self.warps);
+        let mut touch = Touch { stamp, clock, origin, warps, twin: &twin, idle: &idle, lenient: &lenient };
         let touch_line = |line: &mut Line, low, high, touch: &Touch, cap| {
             if high - low == LINE { line.touch_whole(touch, cap) } else { line.touch(low, high, touch, cap) }
         };
@@ -103,8 +108,13 @@ impl Checker {
                 })
             }
         };
-        let (kind, lane) = (flying.kind, flying.who.lane);
-        result.map_err(|clash| self.clash_flight(kind, lane, place, len, access, clash))
+        let (kind, who, pc) = (flying.kind, flying.who, flying.pc);
+        result.map_err(|clash| self.clash_flight(kind, who.lane, place, len, access, clash))?;
+        for clash in lenient.found() {
+            let fault = self.clash_flight(kind, who.lane, place, len, access, clash);
+            self.keep(who.warp, pc, Some(clash.why), fault);
+        }
+        Ok(())
     }
 
     /// Sees that what is read was written.

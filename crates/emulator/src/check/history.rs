@@ -6,6 +6,7 @@
 //! is forgotten.
 
 use super::clock::{Clock, Part};
+use super::findings::Leniency;
 
 /// Bytes of a line.
 pub(super) const LINE: u32 = 64;
@@ -87,10 +88,12 @@ pub(super) struct Touch<'a> {
     pub twin: &'a dyn Fn(u32, u32) -> Option<bool>,
     /// Whether stores of these lanes leave memory as it is.
     pub idle: &'a dyn Fn(u32) -> bool,
+    /// What becomes of a clash.
+    pub lenient: &'a Leniency,
 }
 
 /// Why two accesses do not go together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Why {
     /// Nothing orders them.
     Unordered,
@@ -181,13 +184,17 @@ impl Touch<'_> {
         if shared && rest != 0 { Stamp { lanes: rest, ..*other } } else { *other }
     }
 
-    /// Whether `other`, an earlier access, comes before this one; an error where it had to.
+    /// Whether `other`, an earlier access, comes before this one; an error where it had to and clashes are not tolerated.
     #[inline]
     fn against(&self, other: &Stamp, whole: bool) -> Result<bool, Clash> {
         let me = &self.stamp;
-        let clash = |why| Err(Clash { other: self.rival(other), lanes: me.lanes, why });
         let either = me.flags | other.flags;
         let follows = self.follows(other, whole);
+        let clash = |why| {
+            let clash = Clash { other: self.rival(other), lanes: me.lanes, why };
+            // Of a whole line it may be no clash of any of its parts.
+            if !whole && self.lenient.tolerates(&clash) { Ok(follows) } else { Err(clash) }
+        };
         if either & WRITE == 0 {
             return Ok(follows);
         }

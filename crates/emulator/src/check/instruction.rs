@@ -1,5 +1,6 @@
 //! The accesses of a warp's lanes by one instruction, put together where they lie side by side.
 
+use super::findings::Leniency;
 use super::history::{Clash, LINE, Line, Stamp, Touch, WRITE};
 use super::threads::Lanes;
 use crate::exec::lanes::{ALL, LANES, WideRow, lanes};
@@ -20,6 +21,8 @@ pub(super) struct Instruction<'a> {
     pub len: u32,
     /// Whether two lanes store different values, and of one whether it changes what is there; `None` where each comes alone.
     pub differ: Option<&'a dyn Fn(usize, usize) -> bool>,
+    /// What becomes of its clashes.
+    pub lenient: &'a Leniency,
 }
 
 /// Accesses of lanes that know the same to bytes without a gap.
@@ -85,6 +88,7 @@ impl Instruction<'_> {
                 warps: self.warps,
                 twin: &twin,
                 idle: &idle,
+                lenient: self.lenient,
             };
             let len = if shift.is_some() { self.len * mask.count_ones() } else { self.len };
             touch(&Piece { touch: touch_of, offset: self.offsets[first as usize], len, shift })?;

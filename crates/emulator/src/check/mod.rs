@@ -34,6 +34,8 @@
 //! | [`Async`](crate::fault::FaultKind::Async) | Memory touched while an operation in flight writes it, or written while one reads it: a missing wait, the wrong phase or mbarrier, a wait for the reads of what should have been written. A missing proxy fence, of tensor maps too |
 //! | [`Uninitialized`](crate::fault::FaultKind::Uninitialized) | A read of shared or global memory that neither the host nor a kernel wrote |
 //!
+//! With [`Options::report`] none of these ends the launch: each is kept as a [`Finding`], once for an instruction, and the kernel goes on.
+//!
 //! # What is not
 //!
 //! Silence says that this run of the program on this input was in order. Another path through it may not be, and the engine sees less
@@ -48,6 +50,10 @@
 //! - A store that is not strong leaves what was released at its place, as if it had not been made.
 //! - Of accesses to a byte that no order relates, 8 are remembered in global memory and 64 in shared memory: of a place that so many threads read,
 //!   a later write that is ordered after just these is let pass.
+//! - An atomic of the device's scope whose result is used (`atom`, not `red`) acquires, without a fence behind it: a block that counts itself the
+//!   last by one, or takes a lock, rarely has one in the programs that are about. That others raise such a count behind a fence is asked for.
+//! - A plain load whose value an `atom.cas` compares is as good as a relaxed one, whatever it loads from.
+//! - Threads that have exited are taken to have come to every barrier that ends after: what they did before happens before what is behind it.
 //! - A release by an mbarrier in the default scope `.cta` orders blocks of a cluster too, as kernels rely on.
 //! - A group of copies that nobody waits for is reported where its bytes are used, not where its thread ends.
 //! - Memory counts as written from the first store on, whatever was stored: copying what was never written makes it written.
@@ -61,6 +67,7 @@
 //! touches it. The unit tests hold all of this against a model that keeps every access of every byte and a clock of every thread.
 
 mod clock;
+mod findings;
 mod flights;
 mod hash;
 mod history;
@@ -78,6 +85,7 @@ use crate::exec::lanes::{ALL, LANES, Row, WideRow, lanes, side_by_side};
 use crate::fault::Fault;
 use crate::memory::Allocation;
 use clock::Clock;
+use findings::{Findings, Leniency};
 use flights::Flying;
 use hash::Map;
 use history::{CONSTANT, LINE, Line, MAP, Stamp, WRITE};
@@ -86,6 +94,7 @@ use location::Location;
 use threads::Lanes;
 use written::Written;
 
+pub use findings::{Finding, Key};
 pub use shadow::Shadow;
 
 /// What is checked.
@@ -93,8 +102,24 @@ pub use shadow::Shadow;
 pub struct Options {
     /// Races, asynchronous hazards.
     pub races: bool,
+    /// Missing fences between the generic and the async proxy.
+    pub proxy: bool,
     /// Reads of memory that nobody wrote.
     pub uninitialized: bool,
+    /// What is found is kept as a [`Finding`], and the kernel goes on.
+    pub report: bool,
+}
+
+impl Options {
+    /// Nothing.
+    pub const NONE: Options = Options { races: false, proxy: false, uninitialized: false, report: false };
+    /// Everything; what is found ends the launch.
+    pub const ALL: Options = Options { races: true, proxy: true, uninitialized: true, report: false };
+
+    /// Whether anything is checked that needs to know the order of accesses.
+    fn order(self) -> bool {
+        self.races || self.proxy
+    }
 }
 
 /// A thread.
@@ -239,6 +264,8 @@ struct Meeting {
 struct Shared {
     lines: Vec<Line>,
     written: Written,
+    /// What threads of the block did that have exited.
+    exited: Clock,
 }
 
 /// What an actor is that is no warp.
@@ -270,11 +297,14 @@ pub struct Checker {
     locations: Map<(u32, u32), Location>,
     flights: Map<u32, Flying>,
     issued: u32,
+    /// Who issued the last of them, by which instruction.
+    issuer: (Thread, u32),
+    findings: Findings,
 }
 
 impl Default for Checker {
     fn default() -> Checker {
-        Checker::new(Options { races: false, uninitialized: false }, 0, 0, 0, 0, 0)
+        Checker::new(Options::NONE, 0, 0, 0, 0, 0)
     }
 }
 
@@ -285,13 +315,17 @@ impl Checker {
     /// For a cluster of `blocks` blocks with `warps` warps and `shared` bytes of shared memory each. `cluster` is its number in the
     /// launch numbered `launch`.
     pub fn new(options: Options, launch: u64, cluster: u64, blocks: u32, warps: u32, shared: u32) -> Checker {
-        let lines = if options.races { shared.div_ceil(LINE) as usize } else { 0 };
+        let lines = if options.order() { shared.div_ceil(LINE) as usize } else { 0 };
         let block = || {
             let mut all = Vec::new();
             all.resize_with(lines, Line::default);
-            Shared { lines: all, written: Written::new(if options.uninitialized { shared } else { 0 }) }
+            Shared {
+                lines: all,
+                written: Written::new(if options.uninitialized { shared } else { 0 }),
+                exited: Clock::default(),
+            }
         };
-        let threads = if options.races { blocks * warps } else { 0 };
+        let threads = if options.order() { blocks * warps } else { 0 };
         Checker {
             options,
             launch,
@@ -304,6 +338,8 @@ impl Checker {
             locations: Map::default(),
             flights: Map::default(),
             issued: 0,
+            issuer: (Thread { warp: 0, lane: 0 }, 0),
+            findings: Findings::default(),
         }
     }
 
@@ -378,22 +414,25 @@ impl Checker {
             let all = LANES as u32 * len;
             // What is not clear for all lanes at once is looked at lane by lane.
             let known = !access.reads() || beside && written.first_clear(offsets[0], all).is_none();
-            for lane in lanes(if known { 0 } else { active }) {
-                if let Some(first) = written.first_clear(offsets[lane], len) {
-                    return Err(report::unwritten_shared(lane as u32, block, offsets[lane], len, first));
-                }
-            }
+            let clear = |lane: usize| Some((lane, written.first_clear(offsets[lane], len)?));
+            let unwritten = if known { None } else { lanes(active).find_map(clear) };
             match access.writes() {
                 true if beside => written.mark(offsets[0], all),
                 true => lanes(active).for_each(|lane| written.mark(offsets[lane], len)),
                 false => {}
             }
+            if let Some((lane, first)) = unwritten.filter(|_| !self.is_known(Key(pc, None))) {
+                let fault = report::unwritten_shared(lane as u32, block, offsets[lane], len, first);
+                self.tolerate(warp, pc, fault)?;
+            }
         }
-        if !self.options.races {
+        if !self.options.order() {
             return Ok(());
         }
         self.settle(warp);
-        let instruction = self.instruction(warp, active, &wide, beside, len, access, order, pc, differ);
+        let lenient = Leniency::new(self.options);
+        let instruction =
+            self.instruction(warp, active, &wide, beside, len, access, order, pc, differ, &lenient);
         let lines = &mut self.blocks[block as usize].lines;
         let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
             let (mut at, end) = (piece.offset, piece.offset + u64::from(piece.len));
@@ -407,8 +446,13 @@ impl Checker {
             Ok(())
         });
         if let Err(clash) = result {
-            let lane = clash.lanes.trailing_zeros();
-            return Err(self.clash_shared(lane, block, offsets[lane as usize], len, access, clash));
+            return Err(self.clash_shared(block, offsets, len, access, clash));
+        }
+        for clash in lenient.found() {
+            if !self.is_known(Key(pc, Some(clash.why))) {
+                let fault = self.clash_shared(block, offsets, len, access, clash);
+                self.keep(warp, pc, Some(clash.why), fault);
+            }
         }
         if strong::strength(access, order) != 0 {
             for lane in lanes(active) {
@@ -473,22 +517,25 @@ impl Checker {
         if self.options.uninitialized {
             let all = LANES as u64 * u64::from(len);
             let known = !access.reads() || beside && allocation.first_unwritten(offsets[0], all).is_none();
-            for (lane, offset) in lanes(if known { 0 } else { active }).map(|lane| (lane, offsets[lane])) {
-                if let Some(first) = allocation.first_unwritten(offset, len.into()) {
-                    return Err(report::unwritten_global(lane as u32, allocation, offset, len, first));
-                }
-            }
+            let clear = |lane: usize| Some((lane, allocation.first_unwritten(offsets[lane], len.into())?));
+            let unwritten = if known { None } else { lanes(active).find_map(clear) };
             match access.writes() {
                 true if beside => allocation.mark_written(offsets[0], all),
                 true => lanes(active).for_each(|lane| allocation.mark_written(offsets[lane], len.into())),
                 false => {}
             }
+            if let Some((lane, first)) = unwritten.filter(|_| !self.is_known(Key(pc, None))) {
+                let fault = report::unwritten_global(lane as u32, allocation, offsets[lane], len, first);
+                self.tolerate(warp, pc, fault)?;
+            }
         }
-        if !self.options.races {
+        if !self.options.order() {
             return Ok(());
         }
         self.settle(warp);
-        let instruction = self.instruction(warp, active, offsets, beside, len, access, order, pc, differ);
+        let lenient = Leniency::new(self.options);
+        let instruction =
+            self.instruction(warp, active, offsets, beside, len, access, order, pc, differ, &lenient);
         let launch = self.launch;
         let result = instruction.pieces(&self.lanes[warp as usize], |piece| {
             let shadow = &allocation.shadow;
@@ -497,8 +544,13 @@ impl Checker {
             })
         });
         if let Err(clash) = result {
-            let lane = clash.lanes.trailing_zeros();
-            return Err(self.clash_global(lane, allocation, offsets[lane as usize], len, access, clash));
+            return Err(self.clash_global(allocation, offsets, len, access, clash));
+        }
+        for clash in lenient.found() {
+            if !self.is_known(Key(pc, Some(clash.why))) {
+                let fault = self.clash_global(allocation, offsets, len, access, clash);
+                self.keep(warp, pc, Some(clash.why), fault);
+            }
         }
         if strong::strength(access, order) != 0 {
             for lane in lanes(active) {
@@ -510,7 +562,7 @@ impl Checker {
 
     /// What lanes of a warp did so far happens before what others do after they [`acquire`](Self::acquire) the object.
     pub fn release(&mut self, warp: u32, lanes: u32, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -529,7 +581,7 @@ impl Checker {
     /// What a fence of these lanes covered, of this scope or beyond, happens before what others do after they
     /// [`acquire`](Self::acquire) the object: an arrival that is `.relaxed`, behind a fence.
     pub fn release_fenced(&mut self, warp: u32, lanes: u32, object: Object, scope: Scope) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -542,7 +594,7 @@ impl Checker {
 
     /// What was released into the object happens before what these lanes do from now on.
     pub fn acquire(&mut self, warp: u32, lanes: u32, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -555,7 +607,7 @@ impl Checker {
 
     /// As [`acquire`](Self::acquire) of a wait that is `.relaxed`: once these lanes come to a fence.
     pub fn acquire_at_fence(&mut self, warp: u32, active: u32, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -579,7 +631,7 @@ impl Checker {
     /// Whether a lane knows that the phase of an mbarrier before its last one has ended, as who waits for a phase by its
     /// parity has to: to who does not, that phase and the one that goes on now look the same.
     pub fn keeps_up(&mut self, warp: u32, lane: u32, object: Object) -> bool {
-        if !self.options.races {
+        if !self.options.order() {
             return true;
         }
         self.settle(warp);
@@ -593,9 +645,16 @@ impl Checker {
     /// The phase of a barrier or an mbarrier ends, which [`release`](Self::release)s went into: from now on it is what acquires see, and no release that
     /// comes later belongs to it. Of an object for which this is never called, acquires see all releases before them.
     pub fn phase(&mut self, object: Object) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
+        let gone = match object {
+            Object::Barrier { block, .. } => self.blocks.get(block as usize..=block as usize),
+            Object::Cluster => Some(&self.blocks[..]),
+            _ => None,
+        };
+        let gone = gone.unwrap_or_default().iter().map(|block| &block.exited);
+        let gone: Vec<Clock> = gone.filter(|clock| **clock != Clock::default()).cloned().collect();
         let meeting = self.meeting(object);
         meeting.phased = true;
         if matches!(object, Object::Mbarrier { .. }) {
@@ -605,6 +664,22 @@ impl Checker {
         }
         let open = std::mem::take(&mut meeting.open);
         meeting.done.join(&open);
+        gone.iter().for_each(|clock| meeting.done.join(clock));
+    }
+
+    /// Lanes of a warp have exited: barriers do not wait for them any more.
+    pub fn exit(&mut self, warp: u32, lanes: u32) {
+        if !self.options.order() {
+            return;
+        }
+        self.settle(warp);
+        let block = (warp / u32::from(self.warps)) as usize;
+        let (of, exited) = (&mut self.lanes[warp as usize], &mut self.blocks[block].exited);
+        let time = of.tell();
+        for (group, clock) in of.clocks(lanes) {
+            exited.join(clock);
+            exited.own.known.raise(warp as u16, group, time);
+        }
     }
 
     /// `fence.acq_rel`.
@@ -618,7 +693,7 @@ impl Checker {
     }
 
     fn any_fence(&mut self, warp: u32, lanes: u32, scope: Scope, total: bool) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -628,7 +703,7 @@ impl Checker {
     /// `fence.proxy.tensormap::generic.acquire`: what these lanes know to be written may be read as tensor maps by copies that are
     /// ordered after.
     pub fn map_fence(&mut self, warp: u32, lanes: u32) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -639,7 +714,7 @@ impl Checker {
 
     /// `fence.proxy.async`: what these lanes wrote may be read by asynchronous operations that are ordered after.
     pub fn proxy_fence(&mut self, warp: u32, lanes: u32) {
-        if !self.options.races {
+        if !self.options.order() {
             return;
         }
         self.settle(warp);
@@ -659,6 +734,7 @@ impl Checker {
         order: Order,
         pc: u32,
         differ: Option<&'a dyn Fn(usize, usize) -> bool>,
+        lenient: &'a Leniency,
     ) -> Instruction<'a> {
         let time = self.lanes[warp as usize].now();
         let kind = match access {
@@ -669,7 +745,7 @@ impl Checker {
         };
         let flags = Stamp::with_strength(kind, strong::strength(access, order));
         let stamp = Stamp { time, lanes: 0, pc, cluster: self.cluster, actor: warp as u16, flags, shift: 0 };
-        Instruction { stamp, warps: self.warps, active, offsets, beside, len, differ }
+        Instruction { stamp, warps: self.warps, active, offsets, beside, len, differ, lenient }
     }
 
     /// The meeting at an object.

@@ -2,6 +2,7 @@
 
 use super::history::{ASYNC, Clash, FLIGHT, Stamp, WRITE, Why};
 use super::{Access, Actor, Allocation, Asynchronous, Checker, Object, Place};
+use crate::exec::lanes::{Row, WideRow};
 use crate::fault::{Fault, FaultKind, Other};
 
 impl Checker {
@@ -9,14 +10,14 @@ impl Checker {
     #[cold]
     pub(super) fn clash_shared(
         &self,
-        lane: u32,
         block: u32,
-        offset: u32,
+        offsets: &Row,
         len: u32,
         access: Access,
         clash: Clash,
     ) -> Fault {
-        let what = format!("{} {}", verb(access), in_shared(block, offset, len));
+        let lane = clash.lanes.trailing_zeros();
+        let what = format!("{} {}", verb(access), in_shared(block, offsets[lane as usize], len));
         self.clash(lane, what, clash)
     }
 
@@ -24,14 +25,14 @@ impl Checker {
     #[cold]
     pub(super) fn clash_global(
         &self,
-        lane: u32,
         allocation: &Allocation,
-        offset: u64,
+        offsets: &WideRow,
         len: u32,
         access: Access,
         clash: Clash,
     ) -> Fault {
-        let what = format!("{} {}", verb(access), in_global(allocation, offset, len));
+        let lane = clash.lanes.trailing_zeros();
+        let what = format!("{} {}", verb(access), in_global(allocation, offsets[lane as usize], len));
         self.clash(lane, what, clash)
     }
 

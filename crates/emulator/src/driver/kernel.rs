@@ -187,7 +187,8 @@ pub(super) fn run(
         number: launches.count,
         workspace: workspace.as_ref().map_or(0, |workspace| workspace.base),
     };
-    let counters = exec::grid::run(&run, &driver.settings.run, &mut stdout());
+    let mut tell = |report: &Report| say(format_args!("found, and the kernel goes on: {report}"));
+    let counters = exec::grid::run(&run, &driver.settings.run, &mut stdout(), &mut tell);
     if let Some(workspace) = &workspace {
         // It was allocated here, and nobody else knows it.
         let _ = driver.memory.free(workspace.base);

@@ -49,18 +49,20 @@ impl Settings {
     }
 }
 
-/// What is to be checked: `all`, `none`, or a list.
+/// What is to be checked: `all`, `none`, or a list; with `report`, the kernel goes on after what is found.
 fn checks(text: &str) -> Result<check::Options, String> {
-    let mut options = check::Options { races: false, uninitialized: false };
+    let mut options = check::Options::NONE;
     for name in text.split(',').map(str::trim) {
         match name {
-            "all" => options = check::Options { races: true, uninitialized: true },
+            "all" => options = check::Options { report: options.report, ..check::Options::ALL },
             "none" => {}
             "races" => options.races = true,
+            "proxy" => options.proxy = true,
             "uninitialized" => options.uninitialized = true,
+            "report" => options.report = true,
             _ => {
                 return Err(format!(
-                    "WIKIGPT_EMU_CHECK has {name}, expected all, none, races or uninitialized"
+                    "WIKIGPT_EMU_CHECK has {name}, expected all, none, races, proxy, uninitialized or report"
                 ));
             }
         }

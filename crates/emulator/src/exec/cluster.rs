@@ -190,7 +190,7 @@ impl Cluster {
                 let pc = cx.pc;
                 let turn = match turn {
                     Ok(turn) => turn,
-                    Err(fault) => return Err(self.report(launch, &warp, pc, fault)),
+                    Err(fault) => return Err(self.report(launch, at as u32, pc, fault)),
                 };
                 ran += QUANTUM - left;
                 works |= matches!(turn, Turn::Used | Turn::Ended) || turn == Turn::Waits && left != QUANTUM;
@@ -199,8 +199,11 @@ impl Cluster {
                     warp.rows = Vec::new();
                     let (block, mut others) = (warp.block, self.warps.iter().flatten());
                     let last = others.all(|other| other.block != block || other.live == 0);
-                    if last && let Err(fault) = bulk::at_exit(self, block) {
-                        return Err(self.report(launch, &warp, pc, fault));
+                    if last
+                        && let Err(fault) = bulk::at_exit(self, block)
+                        && let Err(fault) = self.checker.tolerate(at as u32, pc, fault)
+                    {
+                        return Err(self.report(launch, at as u32, pc, fault));
                     }
                 }
                 self.warps[at] = Some(warp);
@@ -277,15 +280,13 @@ impl Cluster {
 
     /// A fault with its place, where no instruction is at fault that runs.
     fn report_at(&mut self, launch: &Launch, at: usize, fault: Fault) -> Box<Report> {
-        let warp = self.warps[at].take().expect("no warp runs");
-        let pc = warp.fragments.first().map_or(0, |fragment| fragment.pc);
-        let report = self.report(launch, &warp, pc, fault);
-        self.warps[at] = Some(warp);
-        report
+        let first = self.warps[at].as_ref().and_then(|warp| warp.fragments.first());
+        let pc = first.map_or(0, |fragment| fragment.pc);
+        self.report(launch, at as u32, pc, fault)
     }
 
-    /// A fault with its place.
-    fn report(&self, launch: &Launch, warp: &Warp, pc: u32, fault: Fault) -> Box<Report> {
+    /// A fault with its place; `warp` is the warp's index in the cluster.
+    pub(super) fn report(&self, launch: &Launch, warp: u32, pc: u32, fault: Fault) -> Box<Report> {
         let program = launch.program;
         let place = |block, thread, pc: u32| Place {
             kernel: program.name.clone(),
@@ -295,7 +296,7 @@ impl Cluster {
             ptx: program.text(pc).to_owned(),
             source: program.source(pc),
         };
-        let thread = launch.thread(warp.index, fault.lane.unwrap_or(0));
+        let thread = launch.thread(warp % launch.warps(), fault.lane.unwrap_or(0));
         let mut fault = fault;
         let mut earlier = None;
         if let Some(other) = fault.other {
@@ -308,7 +309,7 @@ impl Cluster {
                 None => fault.notes.push(format!("the earlier one: {}", program.place(other.pc))),
             }
         }
-        let place = place(self.blocks[warp.block as usize].index, thread, pc);
+        let place = place(self.blocks[(warp / launch.warps()) as usize].index, thread, pc);
         Box::new(Report { fault, place, other: earlier })
     }
 

@@ -3,7 +3,7 @@
 //! Clusters run on as many threads of the host as are given. Some wait for others through global memory, so one that
 //! goes round in vain, or has run for long, makes room for another as long as a device would hold both.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::Write;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -34,7 +34,8 @@ impl Options {
 /// Instructions of a cluster before others have their turn.
 const SHARE: u64 = 1 << 22;
 
-/// Runs a launch. What it prints goes to `output`, block by block.
+/// Runs a launch. What it prints goes to `output`, block by block. Where findings do not end it
+/// ([`check::Options::report`]), `tell` gets one of each.
 ///
 /// # Errors
 /// The first fault.
@@ -42,6 +43,7 @@ pub fn run(
     launch: &Launch,
     options: &Options,
     output: &mut (dyn Write + Send),
+    tell: &mut (dyn FnMut(&Report) + Send),
 ) -> Result<Counters, Box<Report>> {
     let total = launch.clusters();
     let queue = Queue {
@@ -54,6 +56,8 @@ pub fn run(
         failed: None,
         counters: Counters::default(),
         output,
+        told: HashSet::new(),
+        tell,
     };
     let grid = Grid {
         launch,
@@ -113,6 +117,9 @@ struct Queue<'g> {
     failed: Option<Box<Report>>,
     counters: Counters,
     output: &'g mut (dyn Write + Send),
+    /// Findings that were told.
+    told: HashSet<check::Key>,
+    tell: &'g mut (dyn FnMut(&Report) + Send),
 }
 
 /// What a thread of the host does next.
@@ -180,8 +187,14 @@ impl<'g> Grid<'g> {
             let before = changes(program, &counts) + cluster.altered;
             let outcome = cluster.run(launch, &mut counts, SHARE);
             let changed = changes(program, &counts) + cluster.altered != before;
+            let findings = cluster.checker.findings();
             queue = self.lock();
             queue.running -= 1;
+            for finding in findings {
+                if queue.told.insert(finding.key) {
+                    (queue.tell)(&cluster.report(launch, finding.warp, finding.pc, finding.fault));
+                }
+            }
             // Nothing can be done about an output that is closed.
             let _ = queue.output.write_all(&cluster.output);
             cluster.output.clear();

@@ -47,7 +47,7 @@ pub struct Machine {
 impl Machine {
     /// One block, unchecked.
     pub fn unchecked() -> Machine {
-        Machine::of(1, Options { races: false, uninitialized: false })
+        Machine::of(1, Options::NONE)
     }
 
     /// A cluster of so many blocks, of a warp each.

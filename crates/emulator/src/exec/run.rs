@@ -274,6 +274,7 @@ fn exit(cx: &mut Context, at: usize, taken: u32) {
     cx.warp.live &= !taken;
     let number = cx.warp.number(cx.launch);
     let block = cx.warp.block;
+    cx.cluster.checker.exit(number, taken);
     for id in lanes(cx.cluster.blocks[block as usize].barriers.exited(cx.warp.index, taken)) {
         cx.cluster.checker.phase(Object::Barrier { block, id: id as u32 });
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::floor::Target;
+use super::guesses::guesses;
 use super::order::order;
 use super::resolve::{Item, Routine, Unit};
 use super::scope::Entity;
@@ -11,7 +12,7 @@ use super::{Class, Decoder, Detail, Function, Guard, Inst, Meet, Param, Program,
 use super::{calls, layout, registers, target};
 use crate::device::Device;
 use crate::exec::sreg::Sreg;
-use crate::exec::{self, Op, control, moves};
+use crate::exec::{self, Op, control, memory, moves};
 use crate::ptx::ast::{self, Module, Space};
 use crate::ptx::{Error, Result, Type};
 
@@ -220,13 +221,20 @@ impl<'a> Emitter<'_, '_, 'a> {
         let order = order(&blocks.successors);
         let types = &self.unit.registers;
         registers::allocate(routine, &blocks, &order, types, &mut self.decoder, &mut self.places);
+        let guesses = guesses(routine);
         let start = self.here();
         let mut at = vec![u32::MAX; blocks.ranges.len()];
         for (place, block) in order.iter().enumerate() {
             at[*block] = self.here();
             let range = blocks.ranges[*block].clone();
-            for item in &routine.items[range.clone()] {
-                self.item(routine, item)?;
+            for index in range.clone() {
+                self.item(routine, &routine.items[index])?;
+                if guesses.contains(&index)
+                    && let Some(Op::Memory(memory::Op::Load(load))) =
+                        self.program.code.last_mut().map(|inst| &mut inst.op)
+                {
+                    load.guess();
+                }
             }
             let line = routine.items[..range.end].last().map_or(routine.function.line, |item| item.inst.line);
             if range.is_empty() {

@@ -7,6 +7,7 @@
 mod calls;
 mod decoder;
 mod floor;
+mod guesses;
 mod kernel;
 mod layout;
 mod modifiers;

@@ -64,10 +64,10 @@ impl Rig {
         };
         let options = grid::Options {
             threads: 2,
-            check: check::Options { races: self.checked, uninitialized: self.checked },
+            check: if self.checked { check::Options::ALL } else { check::Options::NONE },
             patience: grid::Options::PATIENCE,
         };
-        grid::run(&launch, &options, &mut Vec::new())
+        grid::run(&launch, &options, &mut Vec::new(), &mut |_| {})
     }
 
     /// Runs a kernel that must go well.

@@ -2,7 +2,7 @@
 
 use wikigpt_emulator::fault::FaultKind;
 
-use crate::rig::{Shape, pair};
+use crate::rig::{Shape, pair, run};
 
 const TWO: Shape = Shape(2, 1, 1);
 
@@ -76,14 +76,14 @@ fn a_flag_itself_is_not_read_as_plain_memory() {
     pair(TWO, &body, WAIT, "ld.global.u32 %r3, [%out];", FaultKind::Race, &["races with an earlier"]);
 }
 
-#[test]
-fn the_last_block_reads_what_others_wrote_behind_two_fences() {
-    let body = "st.global.u32 [%mine+64], %tid;
-         membar.gl;
+/// Blocks count themselves; the last one reads what all wrote.
+fn last(fence: &str, count: &str) -> String {
+    format!(
+        "st.global.u32 [%mine+64], %tid;
+         {fence}
          bar.sync 0;
          @!%p0 bra COUNTED;
-         atom.global.inc.u32 %r1, [%out], 1000;
-         @@
+         {count}
          st.shared.u32 [%base], %r1;
          COUNTED:
          bar.sync 0;
@@ -94,8 +94,63 @@ fn the_last_block_reads_what_others_wrote_behind_two_fences() {
          ld.global.u32 %r2, [%d1+64];
          ld.global.u32 %r2, [%d1+320];
          ld.global.u32 %r2, [%d1+576];
-         ld.global.u32 %r2, [%d1+832];";
+         ld.global.u32 %r2, [%d1+832];"
+    )
+}
+
+#[test]
+fn the_last_block_reads_what_others_wrote_behind_a_fence() {
+    let words = &["no release and acquire order the two"];
+    let count = "atom.global.inc.u32 %r1, [%out], 1000;";
+    // The atomic that says that all have come needs no fence behind it.
+    pair(Shape(4, 64, 1), &last("@@", count), "membar.gl;", "", FaultKind::Race, words);
+    let late =
+        run(Shape(4, 64, 1), &last("", &format!("{count} membar.gl;"))).expect_err("it comes too late");
+    assert_eq!(late.fault.kind, FaultKind::Race, "{late}");
+}
+
+#[test]
+fn a_reduction_does_not_say_who_came_before() {
+    let words = &["no release and acquire order the two"];
+    let count = "red.global.add.u32 [%out], 1; ld.volatile.global.u32 %r1, [%out]; sub.u32 %r1, %r1, 1; @@";
+    let shape = Shape(4, 64, 1);
+    pair(shape, &last("membar.gl;", count), "membar.gl;", "", FaultKind::Race, words);
+}
+
+#[test]
+fn a_lock_is_given_back_behind_a_fence() {
+    let body = "@!%p0 ret;
+         LOCK: atom.global.cas.b32 %r1, [%out], 0, 1; setp.ne.u32 %p2, %r1, 0; @%p2 bra LOCK;
+         ld.global.u32 %r2, [%out+4]; add.u32 %r2, %r2, 1; st.global.u32 [%out+4], %r2;
+         @@
+         atom.global.exch.b32 %r1, [%out], 0;";
     pair(Shape(4, 64, 1), body, "membar.gl;", "", FaultKind::Race, &["no release and acquire order the two"]);
+}
+
+/// All add to one word by compare-and-swap, after a plain load.
+fn swap(load: &str) -> String {
+    format!(
+        "{load}
+         mov.b32 %r2, %r1;
+         AGAIN:
+         add.u32 %r3, %r2, 1;
+         mov.u32 %r4, %r2;
+         atom.global.cas.b32 %r2, [%out], %r4, %r3;
+         setp.ne.u32 %p2, %r2, %r4;
+         @%p2 bra AGAIN;
+         st.global.u32 [%mine+64], %r1;"
+    )
+}
+
+#[test]
+fn a_compare_and_swap_begins_with_a_plain_load() {
+    for load in ["ld.global.u32 %r1, [%out];", "ld.global.cg.f32 %f1, [%out]; mov.b32 %r1, %f1;"] {
+        run(Shape(4, 64, 1), &swap(load)).unwrap_or_else(|report| panic!("{load} {report}"));
+    }
+    // What comes to the comparand in another way is no guess.
+    let load = "ld.global.u32 %r5, [%out]; add.u32 %r1, %r5, 0;";
+    let report = run(Shape(4, 64, 1), &swap(load)).expect_err("it races");
+    assert_eq!(report.fault.kind, FaultKind::Race, "{report}");
 }
 
 #[test]

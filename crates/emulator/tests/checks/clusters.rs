@@ -37,3 +37,16 @@ fn barriers_of_blocks_do_not_order_a_cluster() {
     let right = "barrier.cluster.arrive; barrier.cluster.wait;";
     pair(Shape(2, 64, 2), &body, right, "bar.sync 0;", FaultKind::Race, &["races with an earlier"]);
 }
+
+#[test]
+fn a_cluster_does_not_wait_for_threads_that_have_exited_and_follows_what_they_did() {
+    let body = "mov.u32 %r1, 0; mapa.shared::cluster.u32 %r2, %own, %r1;
+         @!%p1 st.shared::cluster.u32 [%r2], %tid;
+         @!%p1 ret;
+         @@
+         ld.shared.u32 %r3, [%own];";
+    let right = "barrier.cluster.arrive; barrier.cluster.wait;";
+    // A barrier of the block alone may end before the other block begins.
+    let wrong = "mov.u32 %r4, 0; st.shared.u32 [%own], %r4; bar.sync 0;";
+    pair(Shape(2, 64, 2), body, right, wrong, FaultKind::Race, &["races with an earlier"]);
+}

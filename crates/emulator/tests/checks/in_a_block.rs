@@ -204,6 +204,18 @@ fn a_reduction_in_shared_memory_is_silent() {
 }
 
 #[test]
+fn a_barrier_does_not_wait_for_threads_that_have_exited_and_follows_what_they_did() {
+    let body = "mov.u32 %r1, 0; st.shared.u32 [%own], %r1;
+         bar.sync 0;
+         st.shared.u32 [%own], %tid;
+         setp.ge.u32 %p2, %tid, 32;
+         @%p2 ret;
+         @@
+         xor.b32 %r1, %own, 128; ld.shared.u32 %r2, [%r1]; st.global.u32 [%mine], %r2;";
+    pair(BLOCK, body, "bar.sync 0;", "bar.warp.sync -1;", FaultKind::Race, &["an earlier"]);
+}
+
+#[test]
 fn fences_are_in_the_order_that_what_is_read_behind_them_proves() {
     // Thread 32 finds that thread 0 has not raised its flag, so that its fence came first, and says so; thread 0 reads what thread
     // 32 wrote before. (The warp that completes the barrier goes on first.)

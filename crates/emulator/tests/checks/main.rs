@@ -3,5 +3,6 @@
 mod asynchronous;
 mod between_blocks;
 mod clusters;
+mod going_on;
 mod in_a_block;
 mod rig;

@@ -38,8 +38,17 @@ const PROLOGUE: &str = "
 #[derive(Clone, Copy)]
 pub struct Shape(pub u32, pub u32, pub u32);
 
-/// Runs a kernel with this body.
-pub fn run(Shape(blocks, threads, cluster): Shape, body: &str) -> Result<(), Box<Report>> {
+/// Runs a kernel with this body and all checks.
+pub fn run(shape: Shape, body: &str) -> Result<(), Box<Report>> {
+    run_with(check::Options::ALL, shape, body).map(drop)
+}
+
+/// Runs a kernel with this body; what was found and did not end it, and the words of `%out`.
+pub fn run_with(
+    check: check::Options,
+    Shape(blocks, threads, cluster): Shape,
+    body: &str,
+) -> Result<(Vec<Report>, Vec<u32>), Box<Report>> {
     let text = format!(
         ".version 8.6\n.target sm_90a\n.address_size 64\n.visible .entry k(.param .u64 k_param_0, .param .u64 k_param_1)\n{{{PROLOGUE}{body}\nret;\n}}\n"
     );
@@ -63,12 +72,13 @@ pub fn run(Shape(blocks, threads, cluster): Shape, body: &str) -> Result<(), Box
         number: 1,
         workspace: 0,
     };
-    let options = grid::Options {
-        threads: 2,
-        check: check::Options { races: true, uninitialized: true },
-        patience: grid::Options::PATIENCE,
-    };
-    grid::run(&launch, &options, &mut Vec::new()).map(drop)
+    let options = grid::Options { threads: 2, check, patience: grid::Options::PATIENCE };
+    let mut found = Vec::new();
+    grid::run(&launch, &options, &mut Vec::new(), &mut |report| found.push(report.clone()))?;
+    let mut bytes = [0; 8192];
+    out.read(0, &mut bytes);
+    let words = bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")));
+    Ok((found, words.collect()))
 }
 
 /// A body with one line at fault: without the line (an empty one), or with another instead, it must be reported with this kind and

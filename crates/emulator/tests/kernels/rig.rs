@@ -90,7 +90,7 @@ impl Kernel {
             device: Device::of("sm_90a").expect("it is known"),
             options: grid::Options {
                 threads: 1,
-                check: check::Options { races: false, uninitialized: false },
+                check: check::Options::NONE,
                 patience: grid::Options::PATIENCE,
             },
         }
@@ -128,7 +128,7 @@ impl Kernel {
     }
 
     pub fn checks(mut self, races: bool, uninitialized: bool) -> Kernel {
-        self.options.check = check::Options { races, uninitialized };
+        self.options.check = check::Options { races, proxy: races, uninitialized, report: false };
         self
     }
 
@@ -178,7 +178,7 @@ impl Kernel {
             workspace: 0,
         };
         let mut printed = Vec::new();
-        Ok(grid::run(&launch, &self.options, &mut printed).map(|counters| Outcome {
+        Ok(grid::run(&launch, &self.options, &mut printed, &mut |_| {}).map(|counters| Outcome {
             words: (0..self.words as u64).map(|at| array.load(4 * at, 4) as u32).collect(),
             counters,
             printed: String::from_utf8(printed).expect("tests print UTF-8"),

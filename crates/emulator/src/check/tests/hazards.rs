@@ -319,7 +319,7 @@ fn what_is_read_as_constant_is_not_written_in_the_launch_ordered_or_not() {
 
 #[test]
 fn shared_memory_that_nobody_wrote_is_not_read() {
-    let options = Options { races: false, uninitialized: true };
+    let options = Options { uninitialized: true, ..Options::NONE };
     let unwritten =
         |read: Result<(), Fault>| assert_eq!(read.expect_err("unwritten").kind, FaultKind::Uninitialized);
     let mut cluster = Checker::new(options, 1, 0, 2, 1, 4096);
@@ -337,7 +337,7 @@ fn shared_memory_that_nobody_wrote_is_not_read() {
 
 #[test]
 fn global_memory_that_nobody_wrote_is_not_read() {
-    let options = Options { races: false, uninitialized: true };
+    let options = Options { uninitialized: true, ..Options::NONE };
     let memory = allocation(256);
     memory.write(0, &[0; 6]);
     let mut cluster = Checker::new(options, 1, 0, 1, 1, 0);
@@ -352,7 +352,7 @@ fn global_memory_that_nobody_wrote_is_not_read() {
 #[test]
 fn nothing_is_said_where_nothing_is_checked() {
     let memory = allocation(64);
-    let mut cluster = Checker::new(Options { races: false, uninitialized: false }, 1, 0, 2, 2, 4096);
+    let mut cluster = Checker::new(Options::NONE, 1, 0, 2, 2, 4096);
     for warp in 0..4 {
         silent(cluster.write(thread(warp, 0), 0));
         silent(cluster.read(thread(warp, 0), 64));

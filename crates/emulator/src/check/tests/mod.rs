@@ -10,7 +10,7 @@ use crate::fault::FaultKind;
 use crate::memory::Memory;
 use std::sync::Arc;
 
-const RACES: Options = Options { races: true, uninitialized: false };
+const RACES: Options = Options { races: true, proxy: true, ..Options::NONE };
 /// All lanes.
 const WARP: u32 = u32::MAX;
 

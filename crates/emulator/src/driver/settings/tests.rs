@@ -40,3 +40,15 @@ fn nonsense_is_refused_by_name() {
         assert!(why.contains(name), "{why}");
     }
 }
+
+#[test]
+fn checks_are_listed_by_name() {
+    let check = |text| parse(&[("WIKIGPT_EMU_CHECK", text)]).unwrap().run.check;
+    let (all, none) = (check::Options::ALL, check::Options::NONE);
+    assert_eq!((check("all"), check("none")), (all, none));
+    assert_eq!(check("races, proxy,uninitialized"), all);
+    assert_eq!(check("proxy"), check::Options { proxy: true, ..none });
+    let report = check::Options { report: true, ..all };
+    assert_eq!((check("all,report"), check("report,all")), (report, report));
+    assert_eq!(check("races,report"), check::Options { races: true, report: true, ..none });
+}

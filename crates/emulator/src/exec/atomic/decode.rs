@@ -1,6 +1,7 @@
 //! The forms of atom and red.
 
 use super::{Element, Op, Operation, Update};
+use crate::check::{Order, Scope};
 use crate::exec::Decoded;
 use crate::exec::memory::form::{Orders, Place, Room, agree, hints, order, policy};
 use crate::exec::memory::reach::Request;
@@ -82,6 +83,11 @@ pub fn decode<'a>(inst: &Instruction<'a>, decoder: &mut Decoder<'a>) -> Result<O
             dst.push(decoder.dst(inst, operand, ty)?);
         }
     }
+    // Who counts itself the last by an atomic, or takes a lock, often has no fence behind it.
+    let order = match order {
+        Order::Relaxed(scope) if scope >= Scope::Device && !reduction => Order::Acquire(scope),
+        order => order,
+    };
     let elements = b.iter().zip(&c).enumerate();
     let elements = elements.map(|(index, (b, c))| Element { dst: dst.get(index).copied(), b: *b, c: *c });
     let bytes = ty.bytes() * vector;

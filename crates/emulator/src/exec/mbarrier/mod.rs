@@ -322,6 +322,11 @@ fn act(target: &Target, action: &Action, cx: &mut Context, active: u32) -> Resul
     for lane in lanes(active) {
         let at = |fault| Fault { lane: Some(lane as u32), ..fault };
         let (rank, offset) = resolve(addresses[lane], target.window, own, lane as u32)?;
+        if let Err(fault) = objects::alive(cx.cluster, rank, offset) {
+            // Where this is told and no more, the arrival is lost, as the barrier is.
+            cx.cluster.checker.tolerate(warp, cx.pc, at(fault))?;
+            continue;
+        }
         let block = objects::remote(cx.cluster, rank, offset).map_err(at)?;
         let (access, order) = match action {
             Action::Init(_) => {

@@ -301,6 +301,19 @@ pub fn with<T>(
 /// # Errors
 /// Where it has ended: its shared memory is gone.
 pub fn remote(cluster: &mut Cluster, rank: u32, offset: u32) -> Result<&mut Block, Fault> {
+    alive(cluster, rank, offset)?;
+    let blocks = cluster.blocks.len();
+    cluster
+        .blocks
+        .get_mut(rank as usize)
+        .ok_or_else(|| Fault::new(FaultKind::Address, format!("block {rank} of a cluster of {blocks}")))
+}
+
+/// Sees that a block of this rank, if there is one, has not ended.
+///
+/// # Errors
+/// Where it has: its shared memory is gone.
+pub fn alive(cluster: &Cluster, rank: u32, offset: u32) -> Result<(), Fault> {
     let warps = cluster.warps.len() / cluster.blocks.len().max(1);
     let of_block = cluster.warps.iter().skip(rank as usize * warps).take(warps);
     // The warp that runs is not in its place, so its block has not ended.
@@ -309,11 +322,7 @@ pub fn remote(cluster: &mut Cluster, rank: u32, offset: u32) -> Result<&mut Bloc
     {
         return Err(misuse(offset, &format!("block {rank} of the cluster, whose it is, has ended")));
     }
-    let blocks = cluster.blocks.len();
-    cluster
-        .blocks
-        .get_mut(rank as usize)
-        .ok_or_else(|| Fault::new(FaultKind::Address, format!("block {rank} of a cluster of {blocks}")))
+    Ok(())
 }
 
 /// Bytes of an asynchronous operation have come to block `rank`.

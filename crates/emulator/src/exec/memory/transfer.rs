@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 use super::Op;
 use super::form::{Orders, Place, Room, acquires, agree, hints, order, policy, releases};
 use super::reach::{OFFSET, RANK_SHIFT, Reach, Request};
-use crate::check::{Access, Order};
+use crate::check::{Access, Order, Scope};
 use crate::exec::lanes::{LANES, Row, WideRow, lanes, side_by_side};
 use crate::exec::{Cluster, Context, Decoded, Warp};
 use crate::fault::{Fault, FaultKind};
@@ -34,6 +34,17 @@ pub struct Load {
     /// Bits below an element's sign, 0 for none.
     signed: bool,
     elements: Vec<Target>,
+}
+
+impl Load {
+    /// Says that a compare-and-swap follows that fails if another value is there by then: to the checker a weak load of one
+    /// word counts as a relaxed one.
+    pub fn guess(&mut self) {
+        let Transfer { order, pair, .. } = &mut self.transfer;
+        if *order == Order::Weak && !*pair && self.elements.len() == 1 {
+            *order = Order::Relaxed(Scope::Device);
+        }
+    }
 }
 
 /// The register that a loaded element goes to.

@@ -50,7 +50,7 @@ impl Harness {
             ..Program::default()
         };
         let device = Device::of("sm_90a").unwrap();
-        let options = Options { races: false, uninitialized: false };
+        let options = Options::NONE;
         let memory = Memory::default();
         let mut cluster = Cluster::new(&launch(&program, &memory, device, blocks, threads), 0, options);
         cluster.blocks.iter_mut().for_each(|block| block.shared.fill(0));

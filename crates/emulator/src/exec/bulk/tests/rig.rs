@@ -79,7 +79,7 @@ impl Rig {
             ..Program::default()
         };
         let memory = Memory::default();
-        let options = Options { races: false, uninitialized: false };
+        let options = Options::NONE;
         let launch = launch(&program, &[], &memory, blocks, 32 * warps);
         let mut cluster = Cluster::new(&launch, 0, options);
         cluster.blocks.iter_mut().for_each(|block| block.shared.fill(0));
@@ -182,7 +182,7 @@ impl Rig {
 
     /// What the end of a block says.
     pub fn exit(&mut self, block: u32) -> Result<(), Fault> {
-        let options = Options { races: true, uninitialized: false };
+        let options = Options { races: true, proxy: true, ..Options::NONE };
         let blocks = self.cluster.blocks.len() as u32;
         self.cluster.checker = Checker::new(options, 1, 0, blocks, self.threads / 32, SHARED as u32);
         at_exit(&mut self.cluster, block)

@@ -188,7 +188,7 @@ fn addresses_of_another_space() {
 
 #[test]
 fn shared_memory_of_a_block_that_has_gone() {
-    let mut m = Machine::of(2, crate::check::Options { races: false, uninitialized: false });
+    let mut m = Machine::of(2, crate::check::Options::NONE);
     m.set("%rd1", |_| u128::from(1 << 24 | SHARED_BASE));
     m.run("ld.shared::cluster.u32 %r1, [%rd1];").expect("block 1 is there");
     m.cluster.warps[1].as_mut().expect("it is not running").live = 0;
@@ -217,7 +217,7 @@ fn lanes_that_the_guard_holds_back_touch_nothing() {
 #[test]
 fn local_memory_that_the_thread_never_wrote() {
     for uninitialized in [true, false] {
-        let mut m = Machine::of(1, crate::check::Options { races: false, uninitialized });
+        let mut m = Machine::of(1, crate::check::Options { uninitialized, ..crate::check::Options::NONE });
         m.run_lanes(!(1 << 5), "st.local.u32 [lc], %r1;").expect("no fault");
         m.run_lanes(!(1 << 5), "ld.local.u32 %r2, [lc];").expect("these lanes wrote it");
         let result = m.run("ld.local.u32 %r2, [lc];");
@@ -233,7 +233,7 @@ fn local_memory_that_the_thread_never_wrote() {
 
 #[test]
 fn gaps_of_a_structure_in_local_memory_may_be_read_with_what_is_beside_them() {
-    let mut m = Machine::of(1, crate::check::Options { races: false, uninitialized: true });
+    let mut m = Machine::of(1, crate::check::Options { uninitialized: true, ..crate::check::Options::NONE });
     m.run("st.local.u8 [lc], %r1; st.local.u32 [lc+4], %r1;").expect("no fault");
     m.run("ld.local.u64 %rd2, [lc]; ld.local.v2.u32 {%r2, %r3}, [lc];")
         .expect("of each element a byte was written");

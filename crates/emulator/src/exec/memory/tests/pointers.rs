@@ -6,7 +6,7 @@ use crate::fault::FaultKind;
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 
 fn cluster(blocks: u32) -> Machine {
-    Machine::of(blocks, Options { races: false, uninitialized: false })
+    Machine::of(blocks, Options::NONE)
 }
 
 #[test]

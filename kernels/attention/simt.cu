@@ -25,6 +25,7 @@
 //   forward          64    32     16 rows     256, 128, 128 threads
 //   backward         32    16      8 rows      64 threads
 // Shared memory: static, up to 48 KiB. Assumes HS as compiled, up to 256, and nothing of addresses and sizes.
+#include "attention/head.cuh"
 #include "lib/math.cuh"
 #include "lib/matrix.cuh"
 #include "lib/philox.cuh"
@@ -32,13 +33,9 @@
 #include "lib/reduce.cuh"
 
 static_assert(HS >= 1 && HS <= 256, "a head of up to 256");
-#ifndef DROPOUT
-#define DROPOUT 1
-#endif
 
 // A row of a head in fours, the last one filled up with zeros.
 constexpr int FOURS = ceil_div(HS, 4);
-constexpr float LN_2 = 0.6931471805599453f;
 
 // ---- tiles
 
@@ -185,35 +182,6 @@ using Backward = Block<16, 8, 8>;
 using Forward = Block<16, 16, 8>;
 using Backward = Block<8, 8, 8>;
 #endif
-
-// ---- heads
-
-// The head of blockIdx.x = b·NH + h.
-struct Head {
-    int NH;
-    size_t b, h, C;
-
-    __device__ __forceinline__ explicit Head(int NH)
-        : NH(NH), b(blockIdx.x / NH), h(blockIdx.x % NH), C(static_cast<size_t>(NH) * HS) {}
-
-    // Its T rows of q, k or v (part 0, 1, 2) in qkv (B,T,3C) or the gradient.
-    template <typename E>
-    __device__ __forceinline__ Matrix<E> part(E* qkv, int T, int part) const {
-        return Matrix<E>(qkv + b * T * 3 * C + part * C + h * HS, 3 * C, T, HS);
-    }
-    // Its T rows in out (B,T,C), the gradient or a cache.
-    template <typename E>
-    __device__ __forceinline__ Matrix<E> rows(E* out, int T) const {
-        return Matrix<E>(out + b * T * C + h * HS, C, T, HS);
-    }
-    // Row t of it among (B,NH,T).
-    __device__ __forceinline__ size_t row(int T, int t) const { return static_cast<size_t>(blockIdx.x) * T + t; }
-};
-
-// By what scores are multiplied so that 2 to their power is the exponential.
-__device__ __forceinline__ float to_base_2() {
-    return rsqrtf(static_cast<float>(HS)) * LOG2_E;
-}
 
 // ---- forward
 

@@ -9,6 +9,7 @@
 // Assumes that operands begin at multiples of 16 bytes and have rows of a multiple of 8 elements.
 #pragma once
 
+#include "lib/fragments.cuh"
 #include "lib/matrix.cuh"
 #include "lib/ptx.cuh"
 #include "lib/types.cuh"
@@ -162,45 +163,17 @@ struct Tile {
     }
 
     // Hands out the sums in eights: f(row, column, eight sums), rows and columns those of the whole product.
-    //
-    // Of a row's 32 sums in a warp, lane t of four has two of each of the four products: after they have exchanged, it has the
-    // eight of product t, which lie side by side in memory.
     template <typename F>
     __device__ __forceinline__ void each(int first_m, int first_n, F f) const {
-        const int lane = threadIdx.x % WARP, t = lane % 4;
-        const bool odd = t & 1, high = t & 2;
+        const int lane = threadIdx.x % WARP;
 #pragma unroll
         for (int i = 0; i < 4; i++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                // p[j][e]: two neighbours of product j. Round by round, lanes that differ in one bit of t exchange those
-                // products that differ in the same bit of their number.
-                float p[4][2];
-#pragma unroll
-                for (int j = 0; j < 4; j++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) p[j][e] = sum[i][j][2 * h + e];
-                exchange(p, 1, odd);
-                exchange(p, 2, high);
-                const Vec<8> x{{p[0][0], p[0][1], p[1][0], p[1][1], p[2][0], p[2][1], p[3][0], p[3][1]}};
-                f(first_m + warp_row() + i * 16 + h * 8 + lane / 4, first_n + warp_column() + t * 8, x);
+                f(first_m + warp_row() + i * 16 + h * 8 + lane / 4, first_n + warp_column() + lane % 4 * 8,
+                  row_of_four(sum[i], h));
                 // What f reads is not brought forward past what it wrote before: there are no registers for all of it at once.
                 asm volatile("" ::: "memory");
             }
-    }
-
-    // One round of transposing 4 × 4 pairs over four lanes: of products j and j + bit, a lane whose bit is 0 keeps the first and gets
-    // its partner's first in place of the second, and the other way round.
-    static __device__ __forceinline__ void exchange(float (&p)[4][2], int bit, bool second) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            if (j & bit) continue;
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                const float give = second ? p[j][e] : p[j + bit][e];
-                const float get = __shfl_xor_sync(FULL_MASK, give, bit);
-                (second ? p[j][e] : p[j + bit][e]) = get;
-            }
-        }
     }
 };

@@ -1,45 +1,60 @@
-//! Launchers of `kernels/attention/simt.cu`.
+//! Launchers of `kernels/attention/ampere.cu`, for bf16 where it can be, and of `kernels/attention/simt.cu`. Both have the same kernels,
+//! but for the cached forward, which only the second has.
 
 use wikigpt_ops::{Dropout, Error, Result};
 
 use crate::launch::{Geometry, Value, dim, tiles};
-use crate::source::ATTENTION;
-use crate::{Define, Gpu, Tensor};
+use crate::source::{ATTENTION, ATTENTION_AMPERE, Source};
+use crate::{Define, Gpu, Tensor, Tier};
 
 /// The largest head that the kernels hold in shared memory.
 const LARGEST_HEAD: usize = 256;
 
-/// A block of queries or keys.
+/// A program, and its blocks of queries or keys.
 #[derive(Clone, Copy)]
-struct Block {
+struct Plan {
+    source: Source,
     rows: usize,
     threads: u32,
+    /// Bytes of dynamic shared memory.
+    shared: usize,
 }
 
-impl Block {
-    /// The kernels' `Forward`.
-    fn forward(HS: usize) -> Block {
+impl Plan {
+    /// That of tensor cores, if they can multiply these heads; `tiles` is how many tiles of rows the kernel keeps in shared memory.
+    fn ampere(gpu: &Gpu, HS: usize, tensors: &[Tensor], tiles: usize) -> Option<Plan> {
+        let can =
+            gpu.tier() == Tier::Ampere && [64, 128].contains(&HS) && tensors.iter().all(|x| x.aligned());
+        let shared = tiles * 64 * HS * 2 + (32 << 10);
+        can.then_some(Plan { source: ATTENTION_AMPERE, rows: 64, threads: 128, shared })
+    }
+
+    fn simt(rows: usize, threads: u32) -> Plan {
+        Plan { source: ATTENTION, rows, threads, shared: 0 }
+    }
+
+    /// The plain kernels' `Forward`.
+    fn simt_forward(HS: usize) -> Plan {
         match HS {
-            ..=64 => Block { rows: 64, threads: 256 },
-            65..=128 => Block { rows: 32, threads: 128 },
-            _ => Block { rows: 16, threads: 128 },
+            ..=64 => Plan::simt(64, 256),
+            65..=128 => Plan::simt(32, 128),
+            _ => Plan::simt(16, 128),
         }
     }
 
-    /// The kernels' `Backward`.
-    fn backward(HS: usize) -> Block {
-        let rows = match HS {
-            ..=64 => 32,
-            65..=128 => 16,
-            _ => 8,
-        };
-        Block { rows, threads: 64 }
+    /// The plain kernels' `Backward`.
+    fn simt_backward(HS: usize) -> Plan {
+        match HS {
+            ..=64 => Plan::simt(32, 64),
+            65..=128 => Plan::simt(16, 64),
+            _ => Plan::simt(8, 64),
+        }
     }
 
     /// Blocks for `T` rows of every head.
     fn geometry(self, op: &'static str, heads: usize, T: usize) -> Result<Geometry> {
         let grid = tiles(op, (heads, 1), (T, self.rows), 1)?;
-        Ok(Geometry { grid, block: [self.threads, 1, 1], shared: 0 })
+        Ok(Geometry { grid, block: [self.threads, 1, 1], shared: self.shared as u32 })
     }
 }
 
@@ -70,8 +85,9 @@ pub fn attention_forward(
     dropout: Dropout,
 ) -> Result {
     const OP: &str = "attention_forward";
-    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, dropout)?, OP)?;
-    let geometry = Block::forward(HS).geometry(OP, B * NH, T)?;
+    let plan = Plan::ampere(gpu, HS, &[out, qkv], 1).unwrap_or_else(|| Plan::simt_forward(HS));
+    let kernel = gpu.kernel(OP, plan.source, &defines(OP, HS, dropout)?, OP)?;
+    let geometry = plan.geometry(OP, B * NH, T)?;
     let mut values = vec![out.into(), lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     values.extend(mask(dropout));
     gpu.launch(OP, OP, &kernel, geometry, &values)
@@ -95,16 +111,17 @@ pub fn attention_backward(
     const Q: &str = "attention_backward_q";
     const KV: &str = "attention_backward_kv";
     let defines = defines(OP, HS, dropout)?;
-    let geometry = Block::backward(HS).geometry(OP, B * NH, T)?;
+    let plan = Plan::ampere(gpu, HS, &[dqkv, dout, out, qkv], 2).unwrap_or_else(|| Plan::simt_backward(HS));
+    let geometry = plan.geometry(OP, B * NH, T)?;
     let mut rest = vec![lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     rest.extend(mask(dropout));
     let delta = Value::Ptr(gpu.scratch(B * NH * T * size_of::<f32>())?);
 
-    let kernel = gpu.kernel(OP, ATTENTION, &defines, Q)?;
+    let kernel = gpu.kernel(OP, plan.source, &defines, Q)?;
     let tensors = [dqkv.into(), delta, dout.into(), out.into()];
     gpu.launch(OP, Q, &kernel, geometry, &[&tensors[..], &rest].concat())?;
 
-    let kernel = gpu.kernel(OP, ATTENTION, &defines, KV)?;
+    let kernel = gpu.kernel(OP, plan.source, &defines, KV)?;
     let tensors = [dqkv.into(), delta, dout.into()];
     gpu.launch(OP, KV, &kernel, geometry, &[&tensors[..], &rest].concat())
 }
@@ -131,7 +148,7 @@ pub fn attention_cached_forward(
     let (name, geometry) = if Tn < MANY {
         (ONE, Geometry { grid: tiles(OP, (B * NH, 1), (Tn, 1), 1)?, block: [256, 1, 1], shared: 0 })
     } else {
-        (OP, Block::forward(HS).geometry(OP, B * NH, Tn)?)
+        (OP, Plan::simt_forward(HS).geometry(OP, B * NH, Tn)?)
     };
     let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, Dropout::NONE)?, name)?;
     let mut values = vec![out.into(), kcache.into(), vcache.into(), qkv.into()];

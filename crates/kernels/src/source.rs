@@ -26,6 +26,7 @@ macro_rules! sources {
 sources! {
     ADAMW = "adamw.cu";
     ATTENTION = "attention/simt.cu";
+    ATTENTION_AMPERE = "attention/ampere.cu";
     BIAS = "bias.cu";
     CROSS_ENTROPY = "cross_entropy.cu";
     DROPOUT = "dropout.cu";
@@ -49,8 +50,10 @@ macro_rules! headers {
 }
 
 headers!(
+    "attention/head.cuh",
     "lib/columns.cuh",
     "lib/elementwise.cuh",
+    "lib/fragments.cuh",
     "lib/gelu.cuh",
     "lib/math.cuh",
     "lib/matrix.cuh",

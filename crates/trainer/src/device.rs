@@ -140,7 +140,7 @@ impl Machine {
         let options = Options {
             grads: kernels_precision(self.grads),
             graph: self.graph,
-            progress: Box::new(|line| output::note(line)),
+            progress: Box::new(output::note),
             ..Options::new(ordinal, kernels_precision(self.precision))
         };
         match Gpu::open(options) {

@@ -51,10 +51,10 @@ conformance! {
     embedding: Full, "embedding";
     layernorm: Full, "layernorm", "residual_layernorm";
     residual: Full, "residual_forward", "residual_backward";
-    matmul: Small, "matmul";
+    matmul: Full, "matmul";
     bias: Full, "bias";
-    attention: Small, "attention_forward", "attention_backward", "attention_cached";
-    unfused: Small, "attention_scores", "attention_values";
+    attention: Full, "attention_forward", "attention_backward", "attention_cached";
+    unfused: Full, "attention_scores", "attention_values";
     softmax: Full, "softmax";
     gelu: Full, "gelu";
     dropout: Full, "dropout";

@@ -1,6 +1,7 @@
 //! The backend on the emulator, with all its checks on; or on a card, with `WIKIGPT_TEST_DEVICE=cuda` in the environment.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+mod compile;
 mod conformance;
 mod rig;
 mod training;

@@ -12,7 +12,8 @@ use crate::{Dropout, Ops, Result};
 pub(super) type Shape = (usize, usize, usize, usize);
 pub(super) const SHAPES: [Shape; 6] =
     [(1, 1, 1, 1), (1, 2, 1, 3), (2, 5, 2, 7), (1, 33, 3, 8), (2, 17, 1, 16), (3, 1, 2, 4)];
-pub(super) const LARGE: [Shape; 4] = [(1, 130, 2, 64), (2, 67, 3, 20), (1, 257, 1, 5), (1, 37, 1, 128)];
+pub(super) const LARGE: [Shape; 5] =
+    [(1, 130, 2, 64), (2, 67, 3, 20), (1, 257, 1, 5), (1, 37, 1, 128), (2, 100, 1, 128)];
 
 /// How large q and k are: scores of about 1, and scores of about 100, whose exponentials overflow.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -12,9 +12,18 @@ use crate::{Ops, Result, Update};
 /// (N, C, OC).
 type Shape = (usize, usize, usize);
 const SHAPES: [Shape; 6] = [(1, 1, 1), (1, 5, 3), (5, 33, 17), (7, 16, 40), (9, 31, 1), (17, 1, 19)];
-/// Of a model's size, and longer than a block in one direction at a time.
-const LARGE: [Shape; 7] =
-    [(64, 64, 64), (130, 65, 129), (33, 768, 257), (1, 768, 384), (1031, 20, 9), (5, 2501, 9), (5, 20, 4099)];
+/// Of a model's size, and longer than a block in one direction at a time; in eights, as tensor cores want it, and not.
+const LARGE: [Shape; 9] = [
+    (64, 64, 64),
+    (130, 65, 129),
+    (33, 768, 257),
+    (1, 768, 384),
+    (1031, 20, 9),
+    (5, 2501, 9),
+    (5, 20, 4099),
+    (200, 264, 136),
+    (1100, 40, 24),
+];
 
 /// Weights whose products with C inputs sum to about 1.
 fn weight(r: &mut Random, C: usize, OC: usize) -> Tensor {

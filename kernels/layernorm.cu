@@ -41,8 +41,11 @@ constexpr int ROWS_AT_ONCE = WARPS / ROW_WARPS;
 
 // Blocks that a multiprocessor should hold, so that warps hide each other's latency. What a thread must hold sets the
 // limit: the row, and in the backward two and two sums, of which rows of bf16 take half the room.
-constexpr int FORWARD_BLOCKS = ROW_WARPS > 1 ? 1 : C <= 768 ? 3 : 2;
-constexpr int BACKWARD_BLOCKS = ROW_WARPS > 1 || C > (W == 8 ? 768 : 640) ? 1 : 2;
+// From sm_100 on the compiler takes some registers more.
+constexpr int FORWARD_MAX_C = __CUDA_ARCH__ >= 1000 ? 512 : W == 8 ? 768 : 640;
+constexpr int FORWARD_BLOCKS = ROW_WARPS > 1 ? 1 : C <= FORWARD_MAX_C ? 3 : 2;
+constexpr int BACKWARD_MAX_C = W == 4 ? 512 : __CUDA_ARCH__ >= 1000 ? 640 : 768;
+constexpr int BACKWARD_BLOCKS = ROW_WARPS > 1 || C > BACKWARD_MAX_C ? 1 : 2;
 
 // What one lane reads for its warp: a row's statistics, which 32 lanes would otherwise each ask for.
 __device__ __forceinline__ float broadcast(const float* p) {
@@ -68,6 +71,29 @@ __device__ __forceinline__ Row load_row(const Act* p) {
     Row row;
 #pragma unroll
     for (int v = 0; v < Row::VECTORS; v++) row.at[v] = Row::inside(v) ? load<W>(p + Row::column(v)) : Vec<W>{};
+    return row;
+}
+
+// The same as it lies in memory: of bf16 it takes half the registers.
+struct Packed {
+    uint4 at[Row::VECTORS];
+
+    // Makes the compiler forget what it knows of these registers, or it would keep the floats that it has made of them for
+    // later use. No instruction.
+    __device__ __forceinline__ void stay_packed() {
+#pragma unroll
+        for (int v = 0; v < Row::VECTORS; v++) {
+            asm volatile("" : "+r"(at[v].x), "+r"(at[v].y), "+r"(at[v].z), "+r"(at[v].w));
+        }
+    }
+};
+
+__device__ __forceinline__ Packed load_packed(const Act* p) {
+    Packed row;
+#pragma unroll
+    for (int v = 0; v < Row::VECTORS; v++) {
+        row.at[v] = Row::inside(v) ? load_16(p + Row::column(v)) : make_uint4(0, 0, 0, 0);
+    }
     return row;
 }
 
@@ -277,33 +303,33 @@ __device__ __forceinline__ void backward_held(const Backward& b, Act* shared_wei
     const size_t end = min(begin + b.rows, static_cast<size_t>(b.N));
     Row dweight = {}, dbias = {};
     for (size_t n = begin + threadIdx.x / ROW_THREADS; n < end; n += ROWS_AT_ONCE) {
-        const Row d = load_row(b.dout + n * C);
-        Row x = load_row(b.inp + n * C);
+        Packed dout = load_packed(b.dout + n * C), inp = load_packed(b.inp + n * C);
         const float mean = broadcast(b.mean + n), rstd = broadcast(b.rstd + n);
 
         float sum_g = 0.0f, sum_gx = 0.0f;
 #pragma unroll
         for (int v = 0; v < Row::VECTORS; v++) {
-            const Vec<W> scale = weight.at(v);
+            const Vec<W> d = unpack<Act>(dout.at[v]), x = unpack<Act>(inp.at[v]), scale = weight.at(v);
 #pragma unroll
             for (int i = 0; i < W; i++) {
-                x.at[v][i] = (x.at[v][i] - mean) * rstd;
-                const float g = d.at[v][i] * scale[i];
+                const float normalised = (x[i] - mean) * rstd, g = d[i] * scale[i];
                 sum_g += g;
-                sum_gx += g * x.at[v][i];
-                dweight.at[v][i] += d.at[v][i] * x.at[v][i];
-                dbias.at[v][i] += d.at[v][i];
+                sum_gx += g * normalised;
+                dweight.at[v][i] += d[i] * normalised;
+                dbias.at[v][i] += d[i];
             }
         }
         const float mean_g = row_sum(sum_g, scratch) / C, mean_gx = row_sum(sum_gx, scratch + ROW_WARPS) / C;
 
+        dout.stay_packed();
+        inp.stay_packed();
 #pragma unroll
         for (int v = 0; v < Row::VECTORS; v++) {
             if (!Row::inside(v)) continue;
-            const Vec<W> scale = weight.at(v);
+            const Vec<W> d = unpack<Act>(dout.at[v]), x = unpack<Act>(inp.at[v]), scale = weight.at(v);
             Vec<W> dx;
 #pragma unroll
-            for (int i = 0; i < W; i++) dx[i] = rstd * (d.at[v][i] * scale[i] - mean_g - x.at[v][i] * mean_gx);
+            for (int i = 0; i < W; i++) dx[i] = rstd * (d[i] * scale[i] - mean_g - (x[i] - mean) * rstd * mean_gx);
             put<W>(b.dinp + n * C + Row::column(v), dx, b.add);
         }
     }

@@ -226,7 +226,7 @@ impl Gpu {
         defines: &[Define],
         name: &'static str,
     ) -> Result<CudaFunction> {
-        let mut all = self.types();
+        let mut all = self.types(source);
         all.extend_from_slice(defines);
         let compiled = self.compiler.function(source, &all, name);
         compiled.map_err(|message| Error::Device { op, device: self.device.name.clone(), message })

@@ -53,6 +53,7 @@ pub(crate) use driver::words;
 pub use driver::{Device, devices, driver_version, free_memory};
 pub use error::Error;
 use memory::{Memory, Tensor};
+use source::Source;
 pub use tier::Tier;
 
 /// What weights and activations are stored in, or gradients of parameters. Arithmetic is in f32.
@@ -239,9 +240,11 @@ impl Gpu {
         self.device.multiprocessors
     }
 
-    /// The types of tensors, which every program is specialised on.
-    pub(crate) fn types(&self) -> Vec<Define> {
-        vec![("ACT", self.precision.name().to_owned()), ("GRAD", self.grads.name().to_owned())]
+    /// The types of a program's tensors, which it is specialised on.
+    pub(crate) fn types(&self, source: Source) -> Vec<Define> {
+        let mut types = vec![("ACT", self.precision.name().to_owned())];
+        types.extend(source.uses_grad().then(|| ("GRAD", self.grads.name().to_owned())));
+        types
     }
 
     /// A device's attribute.

@@ -11,6 +11,13 @@ pub struct Source {
     pub text: &'static str,
 }
 
+impl Source {
+    /// Whether it has to do with gradients of parameters: only then is it specialised on what they are stored in.
+    pub fn uses_grad(self) -> bool {
+        [ADAMW, BIAS, EMBEDDING, LAYERNORM, MATMUL, MATMUL_AMPERE, REDUCE].contains(&self)
+    }
+}
+
 macro_rules! sources {
     ($($constant:ident = $path:literal;)*) => {
         $(
@@ -66,3 +73,23 @@ headers!(
     "lib/types.cuh",
     "matmul/products.cuh"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a source and all that it includes hold, but for the file that defines the types.
+    fn whole(text: &str) -> String {
+        let included = HEADERS.iter().filter(|header| header.name != "lib/types.cuh");
+        let included = included.filter(|header| text.contains(&format!("#include \"{}\"", header.name)));
+        included.fold(text.to_owned(), |sum, header| sum + &whole(header.text))
+    }
+
+    #[test]
+    fn sources_that_name_gradients_of_parameters_are_specialised_on_them() {
+        for source in ALL {
+            let names = whole(source.text).contains("Grad");
+            assert_eq!(names, source.uses_grad(), "{}", source.name);
+        }
+    }
+}

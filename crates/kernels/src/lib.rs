@@ -39,6 +39,7 @@ mod softmax;
 pub mod source;
 mod staging;
 mod tier;
+mod timing;
 mod unfused;
 
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ pub use error::Error;
 use memory::{Memory, Tensor};
 use source::Source;
 pub use tier::Tier;
+pub use timing::Mark;
 
 /// What weights and activations are stored in, or gradients of parameters. Arithmetic is in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,6 +42,7 @@ sources! {
     LAYERNORM = "layernorm.cu";
     MATMUL = "matmul/simt.cu";
     MATMUL_AMPERE = "matmul/ampere.cu";
+    PEAK = "peak.cu";
     REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
     SOFTMAX = "softmax.cu";

@@ -3,46 +3,58 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wikigpt_kernels::nvrtc::Nvrtc;
-use wikigpt_kernels::{Arch, Gpu, Options, Precision, Program, Resources, source};
+use wikigpt_kernels::{Arch, Gpu, Options, Precision, Program, Resources};
 use wikigpt_ops::Ops;
 use wikigpt_ops::workload::{OPS, Shape, Sizes, Tensors, Work};
 
-use crate::{emulator, target};
+use crate::{emulator, run as execute, target};
 
 /// GPT-2's widths with few rows and a small vocabulary: what a kernel does to a row does not depend on how many there are.
 const SHAPE: Shape = Shape { B: 1, T: 128, NH: 12, HS: 64, V: 1000, Vp: 1024, parameters: 1 << 16 };
+
+/// The variable that names the emulator's file of counters.
+const COUNTERS: &str = "WIKIGPT_EMU_COUNTERS";
 
 /// Architectures of every generation that there are kernels for.
 const ARCHS: [(u32, u32); 7] = [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)];
 
 /// What an op launched.
-#[derive(Serialize, Deserialize)]
 struct Counted {
-    op: String,
-    precision: String,
+    op: &'static str,
+    precision: &'static str,
     /// Bytes that it must move, if it is bound by memory.
     floor: Option<u64>,
     launches: Vec<Value>,
 }
 
 /// What the run on the emulator found.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default)]
 struct Survey {
     counted: Vec<Counted>,
-    /// Names of sources and their constants.
-    programs: Vec<(String, Vec<(String, String)>)>,
+    programs: Vec<Program>,
 }
 
-/// Prints both reports. `all` asks for every architecture instead of Hopper's.
+/// Runs this program again on the emulator, where it prints both reports. `all` asks for every architecture instead of Hopper's.
 pub fn run(filter: &str, all: bool) -> Result<()> {
+    let emulator = emulator::build()?;
     let folder = tempfile::tempdir()?;
-    let survey = on_emulator(folder.path())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["kernels", filter, "--on-emulator"]).args(all.then_some("--all"));
+    command.env("LD_LIBRARY_PATH", emulator.search_path()?);
+    // What is counted does not depend on what is checked.
+    command.env(COUNTERS, folder.path().join("counters.jsonl")).env("WIKIGPT_EMU_CHECK", "none");
+    execute(&mut command)
+}
+
+/// Runs every op in every precision and prints both reports.
+pub fn report(filter: &str, all: bool) -> Result<()> {
+    let file = std::env::var_os(COUNTERS).map(PathBuf::from);
+    let survey = survey(&file.with_context(|| format!("{COUNTERS} names no file"))?)?;
     let spilling = resources(&survey, filter, all)?;
     println!();
     counters(&survey, filter);
@@ -52,27 +64,10 @@ pub fn run(filter: &str, all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs this program again on the emulator, where it runs every op.
-fn on_emulator(folder: &Path) -> Result<Survey> {
-    let emulator = emulator::build()?;
-    let (file, out) = (folder.join("counters.jsonl"), folder.join("survey.json"));
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("kernels").arg("--survey").arg(&out).stdout(Stdio::null());
-    command.env("LD_LIBRARY_PATH", emulator.search_path()?);
-    command.env("WIKIGPT_EMU_COUNTERS", &file).env("WIKIGPT_EMU_CHECK", "none");
-    let status = command.status().with_context(|| format!("{command:?} did not start"))?;
-    if !status.success() {
-        bail!("the kernels did not run on the emulator: {status}");
-    }
-    let text = fs::read_to_string(&out).with_context(|| format!("reading {}", out.display()))?;
-    Ok(serde_json::from_str(&text)?)
-}
-
-/// Runs every op in every precision and writes what was counted.
-pub fn survey(out: &Path) -> Result<()> {
-    let counters = std::env::var_os("WIKIGPT_EMU_COUNTERS").map(PathBuf::from);
-    let counters = counters.context("WIKIGPT_EMU_COUNTERS names no file")?;
+/// Runs every op in every precision and collects what was counted.
+fn survey(file: &Path) -> Result<Survey> {
     let mut survey = Survey::default();
+    let mut seen = 0;
     for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
         let gpu = Gpu::open(Options {
             cache: Some(target().join("kernels")),
@@ -81,12 +76,10 @@ pub fn survey(out: &Path) -> Result<()> {
         })?;
         let sizes = Sizes::of(&gpu);
         let mut tensors = Tensors::new(gpu, SHAPE)?;
-        tensors.backend().synchronize()?;
-        let mut seen = lines(&counters)?.len();
         for (op, op_name) in OPS {
             tensors.run(op).with_context(|| format!("{op_name} in {name}"))?;
             tensors.backend().synchronize()?;
-            let all = lines(&counters)?;
+            let all = lines(file)?;
             let floor = match op.work(SHAPE, sizes) {
                 Work::Bytes(bytes) => Some(bytes as u64),
                 Work::Flops(_) => None,
@@ -94,14 +87,11 @@ pub fn survey(out: &Path) -> Result<()> {
             let launches =
                 all[seen..].iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
             seen = all.len();
-            survey.counted.push(Counted { op: op_name.into(), precision: name.into(), floor, launches });
+            survey.counted.push(Counted { op: op_name, precision: name, floor, launches });
         }
-        for Program { source, defines } in tensors.backend().compiler().programs() {
-            let defines = defines.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-            survey.programs.push((source.name.to_owned(), defines));
-        }
+        survey.programs.extend_from_slice(tensors.backend().compiler().programs());
     }
-    Ok(fs::write(out, serde_json::to_string(&survey)?)?)
+    Ok(survey)
 }
 
 fn lines(file: &Path) -> Result<Vec<String>> {
@@ -125,15 +115,7 @@ fn resources(survey: &Survey, filter: &str, all: bool) -> Result<usize> {
     );
     let mut spilling = 0;
     let archs: Vec<_> = ARCHS.into_iter().filter(|arch| all || *arch == (9, 0)).collect();
-    for (name, defines) in &survey.programs {
-        let source = source::ALL.iter().find(|source| source.name == name);
-        let source = *source.with_context(|| format!("there is no {name}"))?;
-        // Constants are named by the launchers: their names live as long as the program.
-        let defines = defines.iter().map(|(name, value)| (&*name.clone().leak(), value.clone())).collect();
-        let program = Program { source, defines };
-        if !program.name().contains(filter) {
-            continue;
-        }
+    for program in survey.programs.iter().filter(|program| program.name().contains(filter)) {
         let bf16 = program.defines.iter().any(|(name, value)| *name == "ACT" && value == "bf16");
         for arch in archs.iter().filter(|arch| !bf16 || **arch >= (8, 0)) {
             let arch = Arch::of(*arch);

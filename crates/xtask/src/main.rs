@@ -36,9 +36,9 @@ enum Task {
         /// For every architecture that there are kernels for, not only sm_90a.
         #[arg(long)]
         all: bool,
-        /// Runs every op on the driver that is there and writes what its emulator counted.
-        #[arg(long, hide = true, value_name = "FILE")]
-        survey: Option<PathBuf>,
+        /// This is the emulator: how the program calls itself.
+        #[arg(long, hide = true)]
+        on_emulator: bool,
     },
     /// Builds the emulated driver, target/emulator/libcuda.so, and sees that NVRTC is there.
     ///
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test => test::run(),
         Task::Interop => interop::run(),
-        Task::Kernels { survey: Some(out), .. } => kernels::survey(&out),
+        Task::Kernels { filter, all, on_emulator: true } => kernels::report(&filter, all),
         Task::Kernels { filter, all, .. } => kernels::run(&filter, all),
         Task::Emulator => emulator::run(),
         Task::Emulated { command } => emulator::emulated(&command),

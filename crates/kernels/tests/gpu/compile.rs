@@ -18,6 +18,7 @@ fn programs(precision: Precision) -> Vec<Program> {
     for (op, name) in OPS {
         tensors.run(op).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
+    assert!(tensors.backend().peak(1).unwrap() > 0.0);
     tensors.backend().compiler().programs().to_vec()
 }
 

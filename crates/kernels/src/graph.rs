@@ -62,7 +62,7 @@ impl Graphs {
         let Some(number) = self.recording.take() else { return Ok(()) };
         self.stream.context().bind_to_thread()?;
         // SAFETY: the stream is live and captures.
-        let recorded = unsafe { sys_end_capture(&self.stream) }?;
+        let recorded = unsafe { end_capture(&self.stream) }?;
         let recorded = Recorded(recorded);
         let sequence = self.sequences.entry(number).or_default();
         let fits = sequence.executable.is_some_and(|executable| update(executable, recorded.0));
@@ -84,7 +84,7 @@ impl Graphs {
     pub fn abandon(&mut self) {
         if self.recording.take().is_some()
             // SAFETY: the stream is live and captures.
-            && let Ok(graph) = unsafe { sys_end_capture(&self.stream) }
+            && let Ok(graph) = unsafe { end_capture(&self.stream) }
         {
             drop(Recorded(graph));
         }
@@ -95,7 +95,7 @@ impl Graphs {
 ///
 /// # Safety
 /// The stream captures.
-unsafe fn sys_end_capture(stream: &CudaStream) -> Result<CUgraph, DriverError> {
+unsafe fn end_capture(stream: &CudaStream) -> Result<CUgraph, DriverError> {
     // SAFETY: the caller's.
     unsafe { cudarc::driver::result::stream::end_capture(stream.cu_stream()) }
 }

@@ -1,41 +1,24 @@
 //! How the kernels of matmul and attention compute: no conflicts in shared memory, nothing in local memory, and on tensor cores the
 //! operations that the shape needs.
-//!
-//! The emulator counts what every launch does. It is told where to by the environment, before it starts: the test runs itself
-//! again with that set.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+#[path = "../gpu/counted.rs"]
+mod counted;
 #[path = "../gpu/rig.rs"]
 mod rig;
 
+use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::{env, fs};
 
-use serde_json::Value;
+use counted::{counted, launches};
 use wikigpt_kernels::Precision::{self, Bf16, F32};
 use wikigpt_kernels::{Gpu, Tier};
 use wikigpt_ops::Update::{Add, Set};
 use wikigpt_ops::{Act, Dropout, Grad, Kind, Ops, Slot, Stat};
 
-const COUNTERS: &str = "WIKIGPT_EMU_COUNTERS";
-
 #[test]
 fn products_keep_to_their_means() {
-    if env::var_os("WIKIGPT_TEST_DEVICE").is_some_and(|device| device == "cuda") {
-        return; // A card does not count.
-    }
-    if let Some(file) = env::var_os(COUNTERS) {
-        return measure(Path::new(&file));
-    }
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = Command::new(env::current_exe().expect("this program"));
-    command.args(["--exact", "products_keep_to_their_means", "--nocapture"]);
-    // What is counted does not depend on what is checked.
-    command.env(COUNTERS, folder.path().join("counters.jsonl")).env("WIKIGPT_EMU_CHECK", "none");
-    let output = command.output().expect("it starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    counted("products_keep_to_their_means", measure);
 }
 
 fn measure(file: &Path) {
@@ -76,9 +59,7 @@ impl Meter<'_> {
     fn hold(&mut self, what: &str, flops: usize, op: impl FnOnce(&mut Gpu) -> wikigpt_ops::Result) {
         op(&mut self.gpu).unwrap_or_else(|error| panic!("{what}: {error}"));
         self.gpu.synchronize().unwrap_or_else(|error| panic!("{what}: {error}"));
-        let text = fs::read_to_string(self.file).expect("the emulator counts");
-        let launches: Vec<Value> =
-            text.lines().skip(self.seen).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let launches = launches(self.file, self.seen);
         assert!(!launches.is_empty(), "{what} launched nothing");
         self.seen += launches.len();
         let mut on_tensor_cores = 0;

@@ -1,43 +1,27 @@
 //! What the kernels of memory-bound ops move, held to their floors: the bytes that they must move, as the heads of the
 //! sources have them.
-//!
-//! The emulator counts what every launch asks of memory. It is told where to by the environment, before it starts: the test
-//! runs itself again with that set.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+#[path = "../gpu/counted.rs"]
+mod counted;
 #[path = "../gpu/rig.rs"]
 mod rig;
 
+use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::{env, fs};
 
-use serde_json::Value;
+use counted::{counted, launches};
 use wikigpt_kernels::Gpu;
 use wikigpt_kernels::Precision::{Bf16, F32};
 use wikigpt_ops::Update::{Add, Set};
 use wikigpt_ops::{Act, AdamW, Dropout, Grad, Kind, Ops, Rounding, Slot, Stat, Tok};
 
-const COUNTERS: &str = "WIKIGPT_EMU_COUNTERS";
 /// How far above the floor a kernel may be.
 const SLACK: f64 = 1.05;
 
 #[test]
 fn memory_bound_ops_move_what_they_must() {
-    if env::var_os("WIKIGPT_TEST_DEVICE").is_some_and(|device| device == "cuda") {
-        return; // A card does not count.
-    }
-    if let Some(file) = env::var_os(COUNTERS) {
-        return measure(Path::new(&file));
-    }
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = Command::new(env::current_exe().expect("this program"));
-    command.args(["--exact", "memory_bound_ops_move_what_they_must", "--nocapture"]);
-    // What is counted does not depend on what is checked.
-    command.env(COUNTERS, folder.path().join("counters.jsonl")).env("WIKIGPT_EMU_CHECK", "none");
-    let output = command.output().expect("it starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    counted("memory_bound_ops_move_what_they_must", measure);
 }
 
 /// Runs every memory-bound op in every precision and collects what is above its floor.
@@ -100,9 +84,7 @@ impl Meter<'_> {
     ) {
         op(&mut self.gpu).unwrap_or_else(|error| panic!("{what}: {error}"));
         self.gpu.synchronize().unwrap_or_else(|error| panic!("{what}: {error}"));
-        let text = fs::read_to_string(self.file).expect("the emulator counts");
-        let launches: Vec<Value> =
-            text.lines().skip(self.seen).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let launches = launches(self.file, self.seen);
         assert!(!launches.is_empty(), "{what} launched nothing");
         self.seen += launches.len();
         let mut moved = 0;

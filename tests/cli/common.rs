@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -73,6 +75,29 @@ pub fn losses(run: &Path, kind: &str) -> Vec<(u64, f64)> {
 /// A run's checkpoint of a step.
 pub fn checkpoint(run: &Path, step: u64) -> PathBuf {
     run.join(format!("checkpoints/step-{step:08}"))
+}
+
+/// Parameters and moments of two runs after a step are the same bytes.
+#[track_caller]
+pub fn assert_same(a: &Path, b: &Path, step: u64) {
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let read = |run: &Path| fs::read(checkpoint(run, step).join(file)).unwrap();
+        assert!(read(a) == read(b), "{file} differs after step {step}");
+    }
+}
+
+/// Waits until a run has written so many lines of metrics.
+pub fn wait_for_lines(run: &Path, child: &mut Child, count: usize) {
+    let start = Instant::now();
+    loop {
+        let lines = fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+        if lines >= count {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no {count} lines within a minute");
+        assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
+        sleep(Duration::from_millis(1));
+    }
 }
 
 /// Everything below a folder, sorted.

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
-use crate::common::{TINY, assert_fails, checkpoint, json, losses, ok_line, path, text, train_tiny, wikigpt};
+use crate::common::{
+    TINY, assert_fails, assert_same, checkpoint, json, losses, ok_line, path, text, train_tiny,
+    wait_for_lines, wikigpt,
+};
 
 /// The workspace's build folder.
 fn target() -> PathBuf {
@@ -58,10 +61,7 @@ fn a_run_is_the_cpus_and_goes_on_after_a_stop() {
         &["--out", path(&halves)],
     );
     ok("train --steps 4", &["--resume", path(&halves)]);
-    for file in ["model.safetensors", "optimizer.safetensors"] {
-        let read = |run: &Path| fs::read(checkpoint(run, 4).join(file)).unwrap();
-        assert!(read(&whole) == read(&halves), "{file} differs");
-    }
+    assert_same(&whole, &halves, 4);
     // What it wrote is evaluated and goes on writing there as on the CPU.
     let line = "generate --max-new-tokens 20 --seed 1 --json --prompt-ids 84";
     let written = |output: &[u8]| json(&text(output))["ids"].clone();
@@ -72,6 +72,54 @@ fn a_run_is_the_cpus_and_goes_on_after_a_stop() {
     let on_cpu = loss(ok_line(&format!("{line} --device cpu"), &[path(&whole)]).as_bytes());
     let on_gpu = loss(&ok(line, &[path(&whole)]).stdout);
     assert!((on_gpu - on_cpu).abs() < 1e-4 * on_cpu, "loss {on_gpu}, the CPU's {on_cpu}");
+}
+
+/// A run in which everything that a step depends on is in use.
+const RUN: &str = "--steps 10 --warmup 1 --eval-every 0 --sample-every 0 --dropout 0.1 --grad-accum 2 --checkpoint-every 2 \
+                   --precision bf16 --grad-precision bf16 --stochastic-rounding --device cuda";
+
+#[test]
+fn killed_at_any_moment_a_run_goes_on() {
+    let top = tempfile::tempdir().unwrap();
+    let (whole, killed) = (top.path().join("whole"), top.path().join("killed"));
+    ok(&format!("train {TINY} {RUN}"), &["--out", path(&whole)]);
+
+    let start = |line: &str| -> Child {
+        emulated(line).arg(&killed).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut child = start(&format!("train {TINY} {RUN} --out"));
+    for lines in [3, 6] {
+        wait_for_lines(&killed, &mut child, lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        child = start("train --resume");
+    }
+    assert!(child.wait().unwrap().success());
+    assert_same(&whole, &killed, 10);
+}
+
+#[test]
+fn a_device_that_fails_is_named_and_the_run_goes_on() {
+    let top = tempfile::tempdir().unwrap();
+    let (whole, hurt) = (top.path().join("whole"), top.path().join("hurt"));
+    let line = format!("train {TINY} {RUN}");
+    ok(&line, &["--out", path(&whole)]);
+    // Two layers, two micro-batches: the fifth step.
+    let fail = |line: &str, sync: &str| {
+        let mut command = emulated(line);
+        command.env("WIKIGPT_EMU_FAIL", "attention_backward_q:17").env("WIKIGPT_CUDA_SYNC", sync);
+        command.arg(&hurt).output().unwrap()
+    };
+    let output = fail(&format!("{line} --out"), "0");
+    assert_fails(&output, 1, &["ILLEGAL_ADDRESS", "WIKIGPT_CUDA_SYNC=1 tells which"], "a device that fails");
+    assert!(checkpoint(&hurt, 4).is_dir(), "the last checkpoint before it");
+    // The sixth step and on, launch by launch.
+    let output = fail("train --resume", "1");
+    let expected =
+        ["attention_backward", "kernel attention_backward_q on dqkv (4,16,3,2,8)", "ILLEGAL_ADDRESS"];
+    assert_fails(&output, 1, &expected, "a device that fails, waited for");
+    ok("train", &["--resume", path(&hurt)]);
+    assert_same(&whole, &hurt, 10);
 }
 
 #[test]
@@ -102,6 +150,18 @@ fn what_a_device_cannot_do_is_one_sentence() {
         assert_fails(&output, status, expected, flags);
         assert!(!out.exists(), "{flags} left a run");
     }
+}
+
+#[test]
+fn a_driver_older_than_the_compiler_is_named_with_both_versions() {
+    let top = tempfile::tempdir().unwrap();
+    let out = top.path().join("run");
+    let mut command = emulated(&format!("train {TINY} --steps 1 --device cuda --out"));
+    let output = command.arg(&out).env("WIKIGPT_EMU_DRIVER", "12.4").output().unwrap();
+    assert_fails(&output, 1, &["CUDA 12.4", "NVRTC 13.0", "update the driver"], "an old driver");
+    let mut doctor = emulated("doctor");
+    let report = text(&doctor.env("WIKIGPT_EMU_DRIVER", "12.4").output().unwrap().stdout);
+    assert!(report.contains("CUDA 12.4") && report.contains("update the driver"), "{report}");
 }
 
 /// Where there is a driver, or a compiler, nothing of this happens.

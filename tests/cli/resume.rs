@@ -4,24 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::{
-    TINY, assert_fails, checkpoint, losses, metrics, ok_line, path, run, text, train_tiny, wikigpt,
+    TINY, assert_fails, assert_same, checkpoint, losses, metrics, ok_line, path, run, text, train_tiny,
+    wait_for_lines, wikigpt,
 };
 
 /// Everything that a step depends on is in use.
 const RUN: &str =
     "--warmup 3 --eval-every 5 --eval-batches 2 --sample-every 4 --dropout 0.1 --grad-accum 2 --keep 0";
-
-/// Parameters and moments of two runs after a step are the same bytes.
-#[track_caller]
-fn assert_same(a: &Path, b: &Path, step: u64) {
-    for file in ["model.safetensors", "optimizer.safetensors"] {
-        let read = |run: &Path| fs::read(checkpoint(run, step).join(file)).unwrap();
-        assert!(read(a) == read(b), "{file} differs after step {step}");
-    }
-}
 
 /// Lines without what time makes different.
 fn timeless(run: &Path) -> Vec<serde_json::Value> {
@@ -148,19 +140,6 @@ fn start(line: &str, folder: &Path) -> Child {
         });
     }
     command.arg(folder).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
-}
-
-fn wait_for_lines(folder: &Path, child: &mut Child, count: usize) {
-    let start = Instant::now();
-    loop {
-        let lines = fs::read_to_string(folder.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
-        if lines >= count {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(60), "no {count} lines within a minute");
-        assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
-        sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

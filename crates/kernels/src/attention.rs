@@ -64,7 +64,7 @@ fn defines(op: &'static str, HS: usize, dropout: Dropout) -> Result<[Define; 2]>
         let message = format!("HS may be up to {LARGEST_HEAD} on a GPU, got {HS}: use more heads");
         return Err(Error::Argument { op, message });
     }
-    Ok([("HS", HS.to_string()), ("DROPOUT", u32::from(dropout.p != 0.0).to_string())])
+    Ok([("HS", HS.into()), ("DROPOUT", (dropout.p != 0.0).into())])
 }
 
 /// Dropout as the kernels take it.

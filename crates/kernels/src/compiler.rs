@@ -1,11 +1,10 @@
 //! From a source to code that the driver takes: compiled by NVRTC for the device at hand, and kept on disk.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError};
@@ -20,7 +19,37 @@ use crate::source::{HEADERS, Source};
 const DIGEST: usize = 32;
 
 /// A constant that a program is specialised on: `-DNAME=VALUE`.
-pub type Define = (&'static str, String);
+pub type Define = (&'static str, Constant);
+
+/// A constant's value. Every launch looks its program up by them: they are compared without being written out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Constant {
+    /// A dimension, or 1 for yes and 0 for no.
+    Number(usize),
+    /// A type.
+    Type(&'static str),
+}
+
+impl fmt::Display for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Constant::Number(number) => number.fmt(f),
+            Constant::Type(name) => f.write_str(name),
+        }
+    }
+}
+
+impl From<usize> for Constant {
+    fn from(number: usize) -> Constant {
+        Constant::Number(number)
+    }
+}
+
+impl From<bool> for Constant {
+    fn from(yes: bool) -> Constant {
+        Constant::Number(yes.into())
+    }
+}
 
 /// A source and the constants that it is specialised on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +69,33 @@ pub struct Compiler {
     cache: Option<PathBuf>,
     /// What the driver takes. A driver that refuses one cubin is not asked again.
     output: Output,
-    modules: HashMap<(&'static str, String), Arc<CudaModule>>,
+    /// By the source's name.
+    loaded: HashMap<&'static str, Vec<Loaded>>,
     programs: Vec<Program>,
-    functions: HashMap<(&'static str, String, &'static str), CudaFunction>,
     /// Told of every program before it is compiled.
     progress: Box<dyn FnMut(&str) + Send>,
     compiled: usize,
+}
+
+/// A program that the driver has.
+struct Loaded {
+    defines: Vec<Define>,
+    module: Arc<CudaModule>,
+    /// Those that were asked for.
+    functions: Vec<(&'static str, CudaFunction)>,
+}
+
+impl Loaded {
+    fn function(&mut self, source: Source, name: &'static str) -> Result<CudaFunction, String> {
+        if let Some((_, function)) = self.functions.iter().find(|(known, _)| *known == name) {
+            return Ok(function.clone());
+        }
+        let function = self.module.load_function(name).map_err(|error| {
+            format!("kernels/{} has no function {name}: {}", source.name, crate::words(error))
+        })?;
+        self.functions.push((name, function.clone()));
+        Ok(function)
+    }
 }
 
 /// What programs are compiled for.
@@ -120,9 +170,8 @@ impl Compiler {
             arch,
             cache,
             output,
-            modules: HashMap::new(),
+            loaded: HashMap::new(),
             programs: Vec::new(),
-            functions: HashMap::new(),
             progress,
             compiled: 0,
         })
@@ -163,25 +212,16 @@ impl Compiler {
         defines: &[Define],
         name: &'static str,
     ) -> Result<CudaFunction, String> {
-        let constants = text(defines);
-        let key = (source.name, constants.clone(), name);
-        if let Some(function) = self.functions.get(&key) {
-            return Ok(function.clone());
+        let known = self.loaded.entry(source.name).or_default();
+        if let Some(loaded) = known.iter_mut().find(|loaded| loaded.defines == defines) {
+            return loaded.function(source, name);
         }
-        let module = match self.modules.entry((source.name, constants)) {
-            Entry::Occupied(module) => module.get().clone(),
-            Entry::Vacant(_) => {
-                let module = self.module(source, defines)?;
-                self.modules.insert((source.name, text(defines)), module.clone());
-                self.programs.push(Program { source, defines: defines.to_vec() });
-                module
-            }
-        };
-        let function = module.load_function(name).map_err(|error| {
-            format!("kernels/{} has no function {name}: {}", source.name, crate::words(error))
-        })?;
-        self.functions.insert(key, function.clone());
-        Ok(function)
+        let module = self.module(source, defines)?;
+        self.programs.push(Program { source, defines: defines.to_vec() });
+        let mut loaded = Loaded { defines: defines.to_vec(), module, functions: Vec::new() };
+        let function = loaded.function(source, name);
+        self.loaded.entry(source.name).or_default().push(loaded);
+        function
     }
 
     fn module(&mut self, source: Source, defines: &[Define]) -> Result<Arc<CudaModule>, String> {
@@ -400,7 +440,7 @@ mod tests {
     fn architectures() {
         assert_eq!(Arch::of((9, 0)).name(), "sm_90a");
         assert_eq!(Arch::of((8, 6)).name(), "sm_86");
-        let options = Arch::of((12, 0)).options(Output::Ptx, &[("C", "768".into())]);
+        let options = Arch::of((12, 0)).options(Output::Ptx, &[("C", 768.into())]);
         assert_eq!(options[0], "--gpu-architecture=compute_120a");
         assert!(options.contains(&"-DC=768".to_owned()));
     }

@@ -276,7 +276,8 @@ impl Gpu {
     fn failed(&self, op: &'static str, name: &'static str, geometry: Geometry, error: DriverError) -> Error {
         let Geometry { grid, block, shared } = geometry;
         let message = format!(
-            "kernel {name}, grid {grid:?}, blocks of {block:?} threads, {shared} bytes of shared memory: {}",
+            "kernel {name} on {}, grid {grid:?}, blocks of {block:?} threads, {shared} bytes of shared memory: {}",
+            self.memory.last(),
             words(error)
         );
         Error::Device { op, device: self.device.name.clone(), message }
@@ -284,15 +285,23 @@ impl Gpu {
 
     /// An error that came out when the device was waited for: it may be that of any launch since the last time.
     pub(crate) fn failed_since(&self, op: &'static str, error: DriverError) -> Error {
-        let message = match self.log.last {
-            Some((last, name)) if self.log.launches > 0 => format!(
-                "{}, in one of {} kernels launched before, the last of them {name} of {last}; WIKIGPT_CUDA_SYNC=1 tells which",
-                words(error),
-                self.log.launches
-            ),
-            _ => words(error),
-        };
-        Error::Device { op, device: self.device.name.clone(), message }
+        let device = self.device.name.clone();
+        self.blame(Error::Device { op, device, message: words(error) })
+    }
+
+    /// Adds to an error of the device which kernels may have caused it.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match (error, self.log.last) {
+            (Error::Device { op, device, message }, Some((last, name))) if self.log.launches > 0 => {
+                let message = format!(
+                    "{message}, in one of {} kernels launched before, the last of them {name} of {last} on {}; WIKIGPT_CUDA_SYNC=1 tells which",
+                    self.log.launches,
+                    self.memory.last()
+                );
+                Error::Device { op, device, message }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Scratch of at least so many bytes, aligned to 256; what it holds is unspecified. The next op may be given the same.

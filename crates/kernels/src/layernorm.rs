@@ -114,7 +114,8 @@ pub fn layernorm_backward(
 
 /// The constant that the program is specialised on.
 fn channels(op: &'static str, C: usize) -> Result<[Define; 1]> {
-    Ok([("CHANNELS", int(op, "C", C)?.to_string())])
+    int(op, "C", C)?;
+    Ok([("CHANNELS", C.into())])
 }
 
 /// Rows of a block: `most`, so that what the block reads or leaves besides them weighs little, unless there would be fewer

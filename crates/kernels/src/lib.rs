@@ -49,7 +49,7 @@ use cudarc::driver::sys::CUdevice_attribute;
 use cudarc::driver::{CudaContext, CudaStream};
 use wikigpt_ops::{Act, Ops};
 
-pub use compiler::{Arch, Compiler, Define, Program, Resources, default_cache};
+pub use compiler::{Arch, Compiler, Constant, Define, Program, Resources, default_cache};
 pub(crate) use driver::words;
 pub use driver::{Device, devices, driver_version, free_memory};
 pub use error::Error;
@@ -244,8 +244,8 @@ impl Gpu {
 
     /// The types of a program's tensors, which it is specialised on.
     pub(crate) fn types(&self, source: Source) -> Vec<Define> {
-        let mut types = vec![("ACT", self.precision.name().to_owned())];
-        types.extend(source.uses_grad().then(|| ("GRAD", self.grads.name().to_owned())));
+        let mut types = vec![("ACT", Constant::Type(self.precision.name()))];
+        types.extend(source.uses_grad().then(|| ("GRAD", Constant::Type(self.grads.name()))));
         types
     }
 

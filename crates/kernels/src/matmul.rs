@@ -30,7 +30,7 @@ impl Tile {
     }
 
     fn defines(self) -> [Define; 2] {
-        ["BLOCK_M", "BLOCK_N"].map(|name| (name, self.size().to_string()))
+        ["BLOCK_M", "BLOCK_N"].map(|name| (name, self.size().into()))
     }
 
     /// Blocks for a product, in slices of its sum. A thread has 64 elements.

@@ -52,6 +52,8 @@ pub struct Memory {
     act: usize,
     grad: usize,
     staging: Staging,
+    /// The tensors of the last op, for the message if its kernel fails.
+    last: Vec<Arg>,
 }
 
 impl Memory {
@@ -69,6 +71,7 @@ impl Memory {
             act,
             grad,
             staging,
+            last: Vec::new(),
         })
     }
 
@@ -188,7 +191,7 @@ impl Memory {
     /// [`Error::Argument`] when a slot is not inside a live allocation of its kind, when a written one overlaps any other, or
     /// when a token names no row.
     pub fn tensors<const W: usize, const R: usize, const K: usize>(
-        &self,
+        &mut self,
         args: &Args<W, R, K>,
     ) -> Result<([Tensor; W], [Tensor; R], [Tensor; K])> {
         args.apart()?;
@@ -209,7 +212,15 @@ impl Memory {
                 arg.check_indices(args.op, &held.tokens[arg.offset..arg.offset + arg.len])?;
             }
         }
+        self.last.clear();
+        let all = args.write.iter().chain(&args.read).chain(&args.tokens);
+        self.last.extend(all.filter(|arg| !arg.absent()));
         Ok(found)
+    }
+
+    /// The tensors of the last op and their shapes, in words.
+    pub fn last(&self) -> String {
+        self.last.iter().map(Arg::to_string).collect::<Vec<_>>().join(", ")
     }
 
     fn tensor(&self, op: &'static str, arg: &Arg) -> Result<Tensor> {

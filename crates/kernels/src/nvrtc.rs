@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 
@@ -34,8 +35,8 @@ pub struct Nvrtc {
     archs: (Archs, Archs),
     version: (u32, u32),
     path: PathBuf,
-    /// Keep the functions above where they are.
-    _libraries: Vec<Library>,
+    /// Keep the functions above where they are. They are never unloaded: who looks for the compiler again finds it loaded.
+    _libraries: ManuallyDrop<Vec<Library>>,
 }
 
 type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
@@ -126,7 +127,7 @@ impl Nvrtc {
                 archs: (archs(b"nvrtcGetNumSupportedArchs\0")?, archs(b"nvrtcGetSupportedArchs\0")?),
                 version: (major as u32, minor as u32),
                 path: path.to_owned(),
-                _libraries: libraries,
+                _libraries: ManuallyDrop::new(libraries),
             })
         }
     }

@@ -22,15 +22,18 @@ impl Ops for Gpu {
     }
 
     fn alloc<K: Kind>(&mut self, len: usize) -> Result<Slot<K>> {
-        self.memory.alloc(&self.device.name, len)
+        let done = self.memory.alloc(&self.device.name, len);
+        done.map_err(|error| self.blame(error))
     }
 
     fn free<K: Kind>(&mut self, slot: Slot<K>) -> Result {
-        self.memory.free(&self.device.name, slot)
+        let done = self.memory.free(&self.device.name, slot);
+        done.map_err(|error| self.blame(error))
     }
 
     fn upload<K: Kind>(&mut self, dst: Slot<K>, src: &[K::Host]) -> Result {
-        self.memory.upload(&self.device.name, dst, src)
+        let done = self.memory.upload(&self.device.name, dst, src);
+        done.map_err(|error| self.blame(error))
     }
 
     fn download<K: Kind>(&mut self, dst: &mut [K::Host], src: Slot<K>) -> Result {
@@ -39,11 +42,13 @@ impl Ops for Gpu {
     }
 
     fn copy<K: Kind>(&mut self, dst: Slot<K>, src: Slot<K>) -> Result {
-        self.memory.copy(&self.device.name, dst, src)
+        let done = self.memory.copy(&self.device.name, dst, src);
+        done.map_err(|error| self.blame(error))
     }
 
     fn zero<K: Kind>(&mut self, dst: Slot<K>) -> Result {
-        self.memory.zero(&self.device.name, dst)
+        let done = self.memory.zero(&self.device.name, dst);
+        done.map_err(|error| self.blame(error))
     }
 
     fn synchronize(&mut self) -> Result {

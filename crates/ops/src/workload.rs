@@ -524,12 +524,34 @@ fn download<O: Ops, K: Kind<Host = f32>>(ops: &mut O, slot: Slot<K>) -> Result<V
     Ok(data)
 }
 
-/// ‖got − want‖/‖want‖, the largest over all tensors.
+/// ‖got − want‖/‖want‖, the largest over all tensors; NaN where one of them holds one.
 pub fn relative_error(got: &[Vec<f32>], want: &[Vec<f32>]) -> f64 {
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
     let error = |(got, want): (&Vec<f32>, &Vec<f32>)| {
         let off = norm(&mut got.iter().zip(want).map(|(g, w)| f64::from(*g) - f64::from(*w)));
         off / norm(&mut want.iter().map(|w| f64::from(*w))).max(f64::MIN_POSITIVE)
     };
-    got.iter().zip(want).map(error).fold(0.0, f64::max)
+    // `max` would pass over NaN.
+    got.iter()
+        .zip(want)
+        .map(error)
+        .fold(0.0, |most, error| if error.is_nan() || error > most { error } else { most })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_error_counts_and_nan_most_of_all() {
+        let want = [vec![3.0, 4.0], vec![1.0]];
+        assert_eq!(relative_error(&want, &want), 0.0);
+        assert_eq!(relative_error(&[vec![3.0, 4.0], vec![1.5]], &want), 0.5);
+        assert_eq!(relative_error(&[vec![0.0, 4.0], vec![1.5]], &want), 0.6);
+        for at in [0, 1] {
+            let mut got = want.clone();
+            got[at][0] = f32::NAN;
+            assert!(relative_error(&got, &want).is_nan(), "{at}");
+        }
+    }
 }

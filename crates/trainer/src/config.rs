@@ -217,6 +217,11 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_is_not_given_says_nothing() {
+        assert_eq!(Table::try_from(Flags::default()).unwrap(), Table::new());
+    }
+
+    #[test]
     fn a_resumed_run_keeps_its_shape() {
         let stored = Flags { n_layer: Some(2), steps: Some(10), ..Flags::default() };
         assert!(

@@ -122,11 +122,11 @@ pub struct Flags {
     #[arg(long, help_heading = "Machine")]
     pub grad_precision: Option<PrecisionName>,
     /// Round master weights to bf16 up or down at random, so that their mean is right [default: to the nearest]
-    #[arg(long, help_heading = "Machine")]
-    pub stochastic_rounding: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Machine")]
+    pub stochastic_rounding: Option<bool>,
     /// Launch a GPU's kernels one by one instead of a step's at once
-    #[arg(long, help_heading = "Machine")]
-    pub no_graph: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Machine")]
+    pub no_graph: Option<bool>,
     /// CPU threads [default: one per core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,

@@ -89,7 +89,7 @@ impl Settings {
             device,
             precision,
             grads: flags.grad_precision.unwrap_or(PrecisionName::F32),
-            graph: !flags.no_graph,
+            graph: !flags.no_graph.unwrap_or(false),
             threads: device::threads(flags.threads)?,
         };
         let (config, context) = shape::resolve(flags, facts.vocab_size, initial)?;
@@ -189,7 +189,7 @@ impl Settings {
             keep,
             log_every,
             machine,
-            rounding: match flags.stochastic_rounding {
+            rounding: match flags.stochastic_rounding.unwrap_or(false) {
                 true => Rounding::Stochastic { seed },
                 false => Rounding::Nearest,
             },

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use wikigpt_kernels::nvrtc::Nvrtc;
-use wikigpt_kernels::{Arch, Gpu, Options, Precision, Program, Resources};
+use wikigpt_kernels::{Arch, Constant, Gpu, Options, Precision, Program, Resources};
 use wikigpt_ops::Ops;
 use wikigpt_ops::workload::{OPS, Shape, Sizes, Tensors, Work};
 
@@ -116,7 +116,7 @@ fn resources(survey: &Survey, filter: &str, all: bool) -> Result<usize> {
     let mut spilling = 0;
     let archs: Vec<_> = ARCHS.into_iter().filter(|arch| all || *arch == (9, 0)).collect();
     for program in survey.programs.iter().filter(|program| program.name().contains(filter)) {
-        let bf16 = program.defines.iter().any(|(name, value)| *name == "ACT" && value == "bf16");
+        let bf16 = program.defines.contains(&("ACT", Constant::Type("bf16")));
         for arch in archs.iter().filter(|arch| !bf16 || **arch >= (8, 0)) {
             let arch = Arch::of(*arch);
             let found = program.resources(&nvrtc, arch);

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use super::accesses::SHARED_CAP;
 use super::clock::Clock;
 use super::findings::Leniency;
 use super::history::{ASYNC, FLIGHT, IN_FLIGHT, LINE, Line, Stamp, Touch, WRITE};
 use super::shadow::Shadow;
-use super::{Access, Actor, Asynchronous, Checker, Flight, Object, Place, SHARED_CAP, Thread, report};
+use super::{Access, Actor, Asynchronous, Checker, Flight, Object, Place, Thread, report};
 use crate::exec::lanes::ALL;
 use crate::fault::Fault;
 

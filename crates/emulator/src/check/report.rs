@@ -1,9 +1,10 @@
 //! Faults in words.
 
 use super::history::{ASYNC, Clash, FLIGHT, Stamp, WRITE, Why};
-use super::{Access, Actor, Allocation, Asynchronous, Checker, Object, Place};
+use super::{Access, Actor, Asynchronous, Checker, Object, Place};
 use crate::exec::lanes::{Row, WideRow};
 use crate::fault::{Fault, FaultKind, Other};
+use crate::memory::Allocation;
 
 impl Checker {
     /// A lane's access of shared memory does not go with an earlier one.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::clock::Published;
 use super::location::{BlockId, Location};
 use super::threads::{LEVELS, Lanes, Observation, level};
-use super::{Access, Allocation, Checker, Order, Scope};
+use super::{Access, Checker, Order, Scope};
+use crate::memory::Allocation;
 
 /// The scope of each level.
 const SCOPES: [Scope; LEVELS] = [Scope::Block, Scope::Cluster, Scope::Device];

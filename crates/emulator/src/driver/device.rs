@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use super::abi::{In, Out, Text};
 use super::entry::{entries, refuse};
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::{Code, DRIVER, Driver, Result, attributes, driver};
 use crate::device::Device;
 
@@ -14,7 +14,6 @@ pub(super) type Ordinal = c_int;
 /// `CUuuid`.
 pub(super) type Uuid = [u8; 16];
 
-const VERSION: c_int = 13000;
 const PCI_BUS_ID: &str = "0000:01:00.0";
 
 /// Refuses any other device than the first.
@@ -46,9 +45,10 @@ entries! {
         Ok(())
     }
 
-    /// The newest CUDA that the driver knows: 13.0.
+    /// The newest CUDA that the driver knows.
     fn cuDriverGetVersion(version: Out<c_int>) {
-        version.set(VERSION)
+        let (major, minor) = settings::version();
+        version.set((1000 * major + 10 * minor) as c_int)
     }
 
     /// How many devices there are: one.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::entry::say;
 use super::launch::Launch;
+use super::settings::{Failing, newest_ptx};
 use super::work::Launches;
 use super::{Code, Driver};
 use crate::exec;
-use crate::fault::{FaultKind, Report};
+use crate::fault::{Fault, FaultKind, Place, Report};
 use crate::memory::Allocation;
 use crate::program::{Program, check_instructions, function_address, function_number};
 use crate::ptx::ast::{Init, Linkage, Module, Space, Variable};
@@ -31,6 +32,7 @@ pub(super) struct Loaded {
 /// Loads a text. What is wrong with a kernel is wrong with the text; what is merely not emulated spoils that kernel alone.
 pub(super) fn load(driver: &Driver, text: &str) -> Result<Loaded> {
     let module = ptx::parse(text)?;
+    check_version(&module, driver.settings.version)?;
     check_instructions(&module)?;
     let variables = Variables::allocate(driver, &module)?;
     let decoded = decode(driver, &module, &variables).and_then(|kernels| {
@@ -47,6 +49,17 @@ pub(super) fn load(driver: &Driver, text: &str) -> Result<Loaded> {
             Err(error)
         }
     }
+}
+
+/// Refuses a text of a newer PTX than the driver of a version knows.
+fn check_version(module: &Module, version: (u32, u32)) -> Result<()> {
+    let newest = newest_ptx(version);
+    if module.version <= newest {
+        return Ok(());
+    }
+    let (of, known) = (module.version, newest);
+    let message = format!("version {}.{} is newer than this driver's {}.{}", of.0, of.1, known.0, known.1);
+    Err(Error { kind: ErrorKind::Version, line: 1, message })
 }
 
 fn decode(
@@ -171,6 +184,15 @@ pub(super) fn run(
     // A function whose program is missing was refused when the launch was checked.
     let Ok(program) = launch.function.program() else { return Ok(()) };
     launches.count += 1;
+    let name = &launch.function.name;
+    if let Some(Failing { kernel, launch }) =
+        driver.settings.fail.as_ref().filter(|fail| fail.kernel == *name)
+    {
+        launches.failing += 1;
+        if launches.failing == *launch {
+            return Err(Box::new(told_to_fail(kernel)));
+        }
+    }
     let workspace = launch.cooperative.then(|| driver.memory.allocate(WORKSPACE)).flatten();
     if let Some(workspace) = &workspace {
         workspace.fill(0, WORKSPACE, &[0]);
@@ -202,6 +224,20 @@ pub(super) fn run(
         say(format_args!("WIKIGPT_EMU_COUNTERS: {}: {error}", file.display()));
     }
     Ok(())
+}
+
+/// The fault of a launch that fails because the environment says so.
+fn told_to_fail(kernel: &str) -> Report {
+    let fault = Fault::new(FaultKind::Address, "an access that WIKIGPT_EMU_FAIL asked for");
+    let place = Place {
+        kernel: kernel.to_owned(),
+        block: [0; 3],
+        thread: [0; 3],
+        ptx_line: 0,
+        ptx: "none".to_owned(),
+        source: None,
+    };
+    Report { fault, place, other: None }
 }
 
 /// The code that a driver gives for a fault.

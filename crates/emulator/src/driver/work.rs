@@ -58,6 +58,8 @@ impl Action {
 pub(super) struct Launches {
     /// How many.
     pub count: u64,
+    /// How many of the kernel that is to fail.
+    pub failing: u64,
 }
 
 /// Puts something into a stream: it is captured if the stream is, else done.

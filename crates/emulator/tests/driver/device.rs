@@ -56,6 +56,32 @@ fn the_environment_chooses_the_device() {
 }
 
 #[test]
+fn the_environment_chooses_the_drivers_age() {
+    const TEST: &str = "device::the_environment_chooses_the_drivers_age";
+    if is_child() {
+        let context = Context::new();
+        let mut version = 0;
+        ok!(cuDriverGetVersion(&mut version));
+        let load = |ptx: &CStr| {
+            let mut module = 0;
+            cu!(cuModuleLoadData(&mut module, ptx.as_ptr().cast()))
+        };
+        let (old, new) = (
+            load(c".version 8.4\n.target sm_80\n.address_size 64\n"),
+            load(c".version 8.5\n.target sm_80\n.address_size 64\n"),
+        );
+        println!("{version} {old} {new}");
+        drop(context);
+        return;
+    }
+    for (driver, said) in [("12.4", "12040 0 222"), ("12.5", "12050 0 0"), ("", "13000 0 0")] {
+        let output = child(TEST, &[("WIKIGPT_EMU_DRIVER", driver)]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(said), "{driver}: {text}");
+    }
+}
+
+#[test]
 fn the_device_has_an_h200s_numbers() {
     ok!(cuInit(0));
     let (mut device, mut bytes, mut major, mut minor) = (7, 0, 0, 0);

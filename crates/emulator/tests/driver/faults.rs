@@ -1,7 +1,9 @@
 //! Kernels with a planted fault for each thing that is checked, and their corrected twins.
 
 use crate::api::{cu, ok};
-use crate::harness::{Context, child, function, is_child, launch, module, name, stderr};
+use crate::harness::{
+    Context, PTX, child, function, is_child, launch, module, name, refused, stderr, upload,
+};
 use crate::kernels::compile;
 
 const SOURCE: &str = include_str!("../kernels/faults.cu");
@@ -48,7 +50,7 @@ fn run(ptx: &str, kernel: &str, blocks: u32, threads: u32) -> u32 {
     let _context = Context::new();
     let kernel = std::ffi::CString::new(kernel).unwrap();
     let function = function(module(ptx), &kernel);
-    let inp = crate::harness::upload(&[1_u32; 256]);
+    let inp = upload(&[1_u32; 256]);
     // Twice as long where a part is to stay unwritten.
     let unwritten = kernel.to_bytes().starts_with(b"unwritten_global");
     let mut out = 0;
@@ -121,5 +123,32 @@ fn what_is_not_to_be_checked_is_not() {
         assert_eq!(failed(check, "unwritten_shared"), unwritten, "{check}");
         assert_eq!(failed(check, "overwritten_too_soon"), race, "{check}");
         assert!(failed(check, "past_the_end"), "{check}");
+    }
+}
+
+#[test]
+fn a_launch_fails_when_the_environment_says_so() {
+    const TEST: &str = "faults::a_launch_fails_when_the_environment_says_so";
+    if is_child() {
+        let _context = Context::new();
+        let add = function(module(PTX), c"add");
+        let values = upload(&[1_u32, 2, 3, 4, 5]);
+        let codes: Vec<u32> = (0..3)
+            .map(|_| {
+                refused(launch(add, 1, 32, &[&values, &4_u32, &10_u32]), 0);
+                cu!(cuCtxSynchronize())
+            })
+            .take_while(|code| *code == 0)
+            .collect();
+        println!("{} launches", codes.len());
+        return;
+    }
+    for (fail, launches) in [("add", 0), ("add:2", 1), ("add:4", 3), ("subtract", 3)] {
+        let output = child(TEST, &[("WIKIGPT_EMU_FAIL", fail)]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!("{launches} launches")), "{fail}: {text}");
+        let told =
+            String::from_utf8_lossy(&output.stderr).contains("WIKIGPT_EMU_FAIL asked for in kernel add");
+        assert_eq!(told, launches < 3, "{fail}");
     }
 }

@@ -1,20 +1,32 @@
 //! Every op against the float64 reference.
 
+use std::env;
+use std::process::Command;
+
 use wikigpt_kernels::Precision::{self, Bf16, F32};
 use wikigpt_ops::conformance::{
-    self,
+    self, Case,
     Level::{self, Full, Small},
 };
 
 use crate::rig::gpu;
 
+/// Set where the instructions are in question and not the shapes: the small level is enough.
+const SMALL: &str = "WIKIGPT_TEST_SMALL";
+
+/// Set where only some shapes are in question: parts of their cases' names, separated by semicolons.
+const SHAPES: &str = "WIKIGPT_TEST_SHAPES";
+
 /// Puts the ops whose names begin so through all their cases of a level.
 fn conforms(level: Level, prefixes: &[&str], precision: Precision, grads: Precision) {
+    let level = if env::var_os(SMALL).is_some() { Small } else { level };
+    let shapes = env::var(SHAPES).unwrap_or_default();
+    let wanted = |case: &Case| shapes.split(';').any(|shape| case.name().contains(shape));
     let mut gpu = gpu(precision, grads);
     let mut failures = Vec::new();
     let mut checked = 0;
     for case in conformance::cases(level) {
-        if prefixes.iter().any(|prefix| case.op().starts_with(prefix)) {
+        if prefixes.iter().any(|prefix| case.op().starts_with(prefix)) && wanted(&case) {
             checked += 1;
             failures.extend(case.check(&mut gpu).err().map(|failure| failure.to_string()));
         }
@@ -63,4 +75,33 @@ fn gradients_of_parameters_in_bf16() {
     let ops =
         ["embedding_backward", "layernorm_backward", "matmul_backward_weight", "bias_backward", "adamw"];
     conforms(Small, &[&ops[..], &["alloc", "upload", "copy", "global_norm"]].concat(), Bf16, Bf16);
+}
+
+/// Runs tests of this program on another device than the emulator's usual one.
+#[track_caller]
+fn elsewhere(filter: &str, environment: &[(&str, &str)], passed: usize) {
+    if env::var_os("WIKIGPT_TEST_DEVICE").is_some_and(|device| device == "cuda") {
+        return; // The card is what it is.
+    }
+    let mut command = Command::new(env::current_exe().expect("this program"));
+    command.args([filter, "--skip", "elsewhere_"]).envs(environment.iter().copied());
+    let output = command.output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{environment:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains(&format!("{passed} passed")), "{environment:?}: {text}");
+}
+
+/// An A100 and an RTX 3090.
+#[test]
+fn elsewhere_on_older_devices() {
+    for arch in ["sm_80", "sm_86"] {
+        elsewhere("conformance::", &[(SMALL, "1"), ("WIKIGPT_EMU_ARCH", arch)], 27);
+    }
+}
+
+/// Then every product has the large tiles that it has on a real device at a model's sizes: several of them, in eights and not.
+#[test]
+fn elsewhere_on_one_multiprocessor() {
+    let shapes = "(130, 65, 129);(200, 264, 136)";
+    elsewhere("conformance::matmul", &[(SHAPES, shapes), ("WIKIGPT_EMU_MULTIPROCESSORS", "1")], 2);
 }

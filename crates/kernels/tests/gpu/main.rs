@@ -3,5 +3,6 @@
 
 mod compile;
 mod conformance;
+mod outputs;
 mod rig;
 mod training;

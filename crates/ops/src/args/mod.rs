@@ -5,13 +5,18 @@
 
 pub mod signatures;
 
+use std::fmt;
+
 use crate::slot::Tag;
 use crate::{Error, IGNORE, Kind, Result, Slot};
 
 /// The allocation number of an argument that is missing.
 const ABSENT: u32 = u32::MAX;
 
-/// A slot as an op was given it, with the name and the length that the op knows it by.
+/// The most dimensions that a tensor of an op has.
+const RANK: usize = 5;
+
+/// A slot as an op was given it, with the name and the shape that the op knows it by. It is displayed as `qkv (2,64,2304)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Arg {
     /// The op's name for it.
@@ -24,6 +29,8 @@ pub struct Arg {
     pub len: usize,
     /// What it holds.
     pub tag: Tag,
+    /// Its dimensions, filled up with zeros: an op knows no dimension of 0.
+    shape: [usize; RANK],
     /// Of tokens that choose rows: how many rows there are, and whether [`IGNORE`] may stand in place of one.
     pub rows: Option<(usize, bool)>,
 }
@@ -67,7 +74,8 @@ impl Arg {
             return Err(Error::Argument { op, message });
         }
         let Slot { allocation, offset, len, .. } = slot;
-        Ok(Arg { name, allocation, offset, len, tag: K::TAG, rows: None })
+        let shape = [want, 0, 0, 0, 0];
+        Ok(Arg { name, allocation, offset, len, tag: K::TAG, shape, rows: None })
     }
 
     /// Names an argument of a given shape.
@@ -85,7 +93,9 @@ impl Arg {
             let message = format!("{name} must hold {want} elements (shape {shape:?}), got {}", slot.len);
             return Err(Error::Argument { op, message });
         }
-        Arg::new(op, name, slot, want)
+        let mut arg = Arg::new(op, name, slot, want)?;
+        arg.shape = std::array::from_fn(|i| shape.get(i).copied().unwrap_or(0));
+        Ok(arg)
     }
 
     /// The same for an argument that may be missing.
@@ -98,7 +108,8 @@ impl Arg {
         slot: Option<Slot<K>>,
         shape: &[usize],
     ) -> Result<Arg> {
-        let absent = Arg { name, allocation: ABSENT, offset: 0, len: 0, tag: K::TAG, rows: None };
+        let absent =
+            Arg { name, allocation: ABSENT, offset: 0, len: 0, tag: K::TAG, shape: [0; RANK], rows: None };
         slot.map_or(Ok(absent), |slot| Arg::shaped(op, name, slot, shape))
     }
 
@@ -162,6 +173,16 @@ impl Arg {
             return Err(Error::Argument { op, message });
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Arg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.name)?;
+        for (i, dimension) in self.shape.iter().take_while(|dimension| **dimension > 0).enumerate() {
+            write!(f, "{}{dimension}", if i > 0 { "," } else { "" })?;
+        }
+        f.write_str(")")
     }
 }
 

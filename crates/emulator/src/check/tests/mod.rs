@@ -6,8 +6,9 @@ mod model;
 mod random;
 
 use super::*;
-use crate::fault::FaultKind;
-use crate::memory::Memory;
+use crate::exec::lanes::{LANES, WideRow, lanes};
+use crate::fault::{Fault, FaultKind};
+use crate::memory::{Allocation, Memory};
 use std::sync::Arc;
 
 const RACES: Options = Options { races: true, proxy: true, ..Options::NONE };

@@ -10,7 +10,7 @@ fn without_an_environment_an_h200_with_all_checks() {
     assert_eq!(settings.device.capability, (9, 0));
     assert!(settings.run.check.races && settings.run.check.uninitialized);
     assert!(settings.run.threads >= 1);
-    assert_eq!(settings.counters, None);
+    assert_eq!((settings.counters, settings.fail, settings.version), (None, None, (13, 0)));
 }
 
 #[test]
@@ -20,12 +20,17 @@ fn every_variable_is_heard() {
         ("WIKIGPT_EMU_THREADS", "3"),
         ("WIKIGPT_EMU_CHECK", "uninitialized"),
         ("WIKIGPT_EMU_COUNTERS", "counts.jsonl"),
+        ("WIKIGPT_EMU_DRIVER", "12.4"),
+        ("WIKIGPT_EMU_FAIL", "adamw:3"),
+        ("WIKIGPT_EMU_MULTIPROCESSORS", "1"),
     ])
     .unwrap();
-    assert_eq!(settings.device.capability, (8, 0));
+    assert_eq!((settings.device.capability, settings.device.multiprocessors), ((8, 0), 1));
     assert_eq!(settings.run.threads, 3);
     assert!(!settings.run.check.races && settings.run.check.uninitialized);
     assert_eq!(settings.counters, Some(PathBuf::from("counts.jsonl")));
+    assert_eq!((settings.version, newest_ptx(settings.version)), ((12, 4), (8, 4)));
+    assert_eq!(settings.fail, Some(Failing { kernel: "adamw".to_owned(), launch: 3 }));
 }
 
 #[test]
@@ -35,6 +40,11 @@ fn nonsense_is_refused_by_name() {
         ("WIKIGPT_EMU_THREADS", "0"),
         ("WIKIGPT_EMU_THREADS", "many"),
         ("WIKIGPT_EMU_CHECK", "races,all,everything"),
+        ("WIKIGPT_EMU_DRIVER", "12.10"),
+        ("WIKIGPT_EMU_DRIVER", "new"),
+        ("WIKIGPT_EMU_MULTIPROCESSORS", "0"),
+        ("WIKIGPT_EMU_FAIL", "adamw:0"),
+        ("WIKIGPT_EMU_FAIL", "adamw:last"),
     ] {
         let why = parse(&[(name, value)]).unwrap_err();
         assert!(why.contains(name), "{why}");

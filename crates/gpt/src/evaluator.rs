@@ -4,7 +4,7 @@ use wikigpt_ops::Ops;
 
 use crate::activations::Purpose;
 use crate::network::Network;
-use crate::{Config, Result};
+use crate::{Batch, Config, Result};
 
 /// A model without gradients and optimizer, whose blocks share one block's activations: see
 /// [`Plan`](crate::Plan) with `training` false.
@@ -30,15 +30,16 @@ impl<O: Ops> Evaluator<O> {
         &self.net.config
     }
 
-    /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE); 0 where all are.
+    /// The mean loss in nats over the targets of a batch (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), weighted by its
+    /// weights; 0 where all are.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] when a length is not B·T or a token is not in the vocabulary.
-    pub fn forward(&mut self, inputs: &[u32], targets: &[u32]) -> Result<f64> {
-        self.net.forward(&mut self.ops, inputs, targets)
+    /// [`crate::Error::Config`] when a length is not B·T, a token is not in the vocabulary, or a start or weight is none.
+    pub fn forward(&mut self, batch: Batch) -> Result<f64> {
+        self.net.forward(&mut self.ops, batch)
     }
 
-    /// The losses (B,T) of the last forward, 0 where the target is [`IGNORE`](wikigpt_ops::IGNORE).
+    /// The losses (B,T) of the last forward, each times its weight, 0 where the target is [`IGNORE`](wikigpt_ops::IGNORE).
     ///
     /// # Errors
     /// [`crate::Error::Ops`] when the device fails.
@@ -46,11 +47,11 @@ impl<O: Ops> Evaluator<O> {
         self.net.losses(&mut self.ops)
     }
 
-    /// The logits (B,T,V) of `inputs` (B,T).
+    /// The logits (B,T,V) of `inputs` (B,T), texts that begin at `starts` as in a [`Batch`].
     ///
     /// # Errors
     /// Those of [`forward`](Evaluator::forward).
-    pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
-        self.net.logits(&mut self.ops, inputs)
+    pub fn logits(&mut self, inputs: &[u32], starts: Option<&[u32]>) -> Result<Vec<f32>> {
+        self.net.logits(&mut self.ops, inputs, starts)
     }
 }

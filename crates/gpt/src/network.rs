@@ -1,8 +1,9 @@
 //! A model on a backend: its parameters, the memory of a pass, and the forward with its loss.
 
-use wikigpt_ops::{Act, IGNORE, Kind, Ops, Slot, Stat, Tok};
+use wikigpt_ops::{Act, IGNORE, Kind, Ops, Slot, Stat};
 
 use crate::activations::{Activations, Purpose, lay_out};
+use crate::batch::{Batch, Targets, Text, Uploaded};
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
 use crate::tensors::Tensors;
@@ -16,10 +17,7 @@ pub struct Network {
     pub params: Slot<Act>,
     pub w: Tensors,
     pub a: Activations,
-    /// (B,T).
-    pub inputs: Slot<Tok>,
-    /// (B,T).
-    pub targets: Slot<Tok>,
+    batch: Uploaded,
     /// The sum of a pass's losses.
     total: Slot<Stat>,
     /// The losses in host memory.
@@ -49,8 +47,7 @@ impl Network {
             shape,
             params,
             a,
-            inputs: ops.alloc(shape.N)?,
-            targets: ops.alloc(shape.N)?,
+            batch: Uploaded::new(ops, shape.N)?,
             total: ops.alloc(1)?,
             losses: vec![0.0; shape.N],
         })
@@ -68,38 +65,20 @@ impl Network {
         Ok(ops.upload(self.params, params)?)
     }
 
-    /// Uploads a batch, and tells how many targets count.
-    pub fn set_batch<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<usize> {
-        let Shape { B, T, N, V, .. } = self.shape;
-        for (name, tokens, ignore) in [("inputs", inputs, false), ("targets", targets, true)] {
-            if tokens.len() != N {
-                return Err(Error::Config(format!(
-                    "{name} must hold B·T = {B}·{T} tokens, got {}",
-                    tokens.len()
-                )));
-            }
-            let outside = |token: &u32| *token as usize >= V && !(ignore && *token == IGNORE);
-            if let Some(at) = tokens.iter().position(outside) {
-                return Err(Error::Config(format!(
-                    "{name} hold token {} at position {at}, but the model's vocabulary has {V} tokens",
-                    tokens[at]
-                )));
-            }
-        }
-        ops.upload(self.inputs, inputs)?;
-        ops.upload(self.targets, targets)?;
-        Ok(targets.iter().filter(|target| **target != IGNORE).count())
+    /// Checks a batch and uploads it.
+    pub fn set_batch<O: Ops>(&mut self, ops: &mut O, batch: Batch) -> Result<(Text, Targets)> {
+        self.batch.set(ops, self.shape, batch)
     }
 
     /// The mean loss over the targets that count, without dropout.
-    pub fn forward<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<f64> {
-        let count = self.set_batch(ops, inputs, targets)?;
-        model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
-        model::losses_forward(ops, self.shape, &self.w, &self.a, self.targets)?;
+    pub fn forward<O: Ops>(&mut self, ops: &mut O, batch: Batch) -> Result<f64> {
+        let (text, targets) = self.set_batch(ops, batch)?;
+        model::forward(ops, self.shape, &self.w, &self.a, text, Regularize::NONE)?;
+        model::losses_forward(ops, self.shape, &self.w, &self.a, targets)?;
         ops.sum(self.total, self.a.losses)?;
         let mut total = [0.0];
         ops.download(&mut total, self.total)?;
-        Ok(f64::from(total[0]) / count.max(1) as f64)
+        Ok(mean(total[0].into(), batch.count()))
     }
 
     /// The losses of the last pass.
@@ -108,11 +87,17 @@ impl Network {
         Ok(&self.losses)
     }
 
-    /// The logits (B,T,V) of a batch.
-    pub fn logits<O: Ops>(&mut self, ops: &mut O, inputs: &[u32]) -> Result<Vec<f32>> {
+    /// The logits (B,T,V) of rows of tokens.
+    pub fn logits<O: Ops>(
+        &mut self,
+        ops: &mut O,
+        inputs: &[u32],
+        starts: Option<&[u32]>,
+    ) -> Result<Vec<f32>> {
         let Shape { N, V, Vp, .. } = self.shape;
-        self.set_batch(ops, inputs, &vec![IGNORE; N])?;
-        model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
+        let targets = vec![IGNORE; N];
+        let (text, _) = self.set_batch(ops, Batch { starts, ..Batch::new(inputs, &targets) })?;
+        model::forward(ops, self.shape, &self.w, &self.a, text, Regularize::NONE)?;
         self.w.head.forward(ops, self.a.logits, self.a.out.norm)?;
         let mut logits = vec![0.0; N * V];
         for (n, row) in logits.chunks_exact_mut(V).enumerate() {
@@ -127,4 +112,9 @@ impl Network {
         ops.download(&mut values, slot)?;
         Ok(values)
     }
+}
+
+/// The mean of losses that count so much altogether; 0 where nothing counts.
+pub fn mean(total: f64, count: f64) -> f64 {
+    if count > 0.0 { total / count } else { 0.0 }
 }

@@ -20,14 +20,25 @@ pub struct Network {
     pub inputs: Slot<Tok>,
     /// (B,T).
     pub targets: Slot<Tok>,
+    /// What was allocated for the largest pass.
+    room: Room,
     /// The sum of a pass's losses.
     total: Slot<Stat>,
     /// The losses in host memory.
     losses: Vec<f32>,
 }
 
+/// The memory of passes, whatever their shape.
+struct Room {
+    purpose: Purpose,
+    acts: Slot<Act>,
+    stats: Slot<Stat>,
+    inputs: Slot<Tok>,
+    targets: Slot<Tok>,
+}
+
 impl Network {
-    /// Allocates; parameters are 0.
+    /// Allocates for passes of B sequences of T tokens, or fewer; parameters are 0.
     pub fn new<O: Ops>(
         ops: &mut O,
         config: &Config,
@@ -39,9 +50,14 @@ impl Network {
         let shape = Shape::new(config, B, T)?;
         let planned = lay_out(shape, config.n_layer, purpose, 0, 0)?;
         let params = ops.alloc(layout.len)?;
-        let acts: Slot<Act> = ops.alloc(planned.act_len)?;
-        let stats: Slot<Stat> = ops.alloc(planned.stat_len)?;
-        let a = lay_out(shape, config.n_layer, purpose, acts.allocation, stats.allocation)?;
+        let room = Room {
+            purpose,
+            acts: ops.alloc(planned.act_len)?,
+            stats: ops.alloc(planned.stat_len)?,
+            inputs: ops.alloc(shape.N)?,
+            targets: ops.alloc(shape.N)?,
+        };
+        let a = lay_out(shape, config.n_layer, purpose, room.acts.allocation, room.stats.allocation)?;
         Ok(Network {
             config: config.clone(),
             w: Tensors::new(config, &layout, params),
@@ -49,11 +65,31 @@ impl Network {
             shape,
             params,
             a,
-            inputs: ops.alloc(shape.N)?,
-            targets: ops.alloc(shape.N)?,
+            inputs: room.inputs,
+            targets: room.targets,
+            room,
             total: ops.alloc(1)?,
             losses: vec![0.0; shape.N],
         })
+    }
+
+    /// Lays passes of B sequences of T tokens out in the memory of larger ones.
+    pub fn reshape(&mut self, B: usize, T: usize) -> Result {
+        if (B, T) == (self.shape.B, self.shape.T) {
+            return Ok(());
+        }
+        let shape = Shape::new(&self.config, B, T)?;
+        let Room { purpose, acts, stats, inputs, targets } = self.room;
+        let a = lay_out(shape, self.config.n_layer, purpose, acts.allocation, stats.allocation)?;
+        if shape.N > inputs.len || a.act_len > acts.len || a.stat_len > stats.len {
+            return Err(Error::Config(format!(
+                "{B} sequences of {T} tokens do not fit into memory that was allocated for {} tokens",
+                inputs.len
+            )));
+        }
+        (self.inputs, self.targets) = (inputs.slice(0..shape.N), targets.slice(0..shape.N));
+        (self.shape, self.a) = (shape, a);
+        Ok(())
     }
 
     /// Uploads the parameters.
@@ -71,7 +107,8 @@ impl Network {
     /// Uploads a batch, and tells how many targets count.
     pub fn set_batch<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<usize> {
         let Shape { B, T, N, V, .. } = self.shape;
-        for (name, tokens, ignore) in [("inputs", inputs, false), ("targets", targets, true)] {
+        let known = self.config.vocab_size;
+        for (name, tokens, V, ignore) in [("inputs", inputs, known, false), ("targets", targets, V, true)] {
             if tokens.len() != N {
                 return Err(Error::Config(format!(
                     "{name} must hold B·T = {B}·{T} tokens, got {}",
@@ -80,9 +117,12 @@ impl Network {
             }
             let outside = |token: &u32| *token as usize >= V && !(ignore && *token == IGNORE);
             if let Some(at) = tokens.iter().position(outside) {
+                let (token, what) = (
+                    tokens[at],
+                    if self.config.is_classifier() && ignore { "labels are" } else { "vocabulary has" },
+                );
                 return Err(Error::Config(format!(
-                    "{name} hold token {} at position {at}, but the model's vocabulary has {V} tokens",
-                    tokens[at]
+                    "{name} hold {token} at position {at}, but the model's {what} {V}"
                 )));
             }
         }
@@ -104,18 +144,29 @@ impl Network {
 
     /// The losses of the last pass.
     pub fn losses<O: Ops>(&mut self, ops: &mut O) -> Result<&[f32]> {
-        ops.download(&mut self.losses, self.a.losses)?;
-        Ok(&self.losses)
+        let losses = &mut self.losses[..self.shape.N];
+        ops.download(losses, self.a.losses)?;
+        Ok(losses)
     }
 
     /// The logits (B,T,V) of a batch.
     pub fn logits<O: Ops>(&mut self, ops: &mut O, inputs: &[u32]) -> Result<Vec<f32>> {
+        self.logits_at(ops, inputs, 0..self.shape.N)
+    }
+
+    /// The logits (positions,V) of a batch at some of its positions n, from 0 to N − 1.
+    pub fn logits_at<O: Ops>(
+        &mut self,
+        ops: &mut O,
+        inputs: &[u32],
+        positions: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<Vec<f32>> {
         let Shape { N, V, Vp, .. } = self.shape;
         self.set_batch(ops, inputs, &vec![IGNORE; N])?;
         model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
         self.w.head.forward(ops, self.a.logits, self.a.out.norm)?;
-        let mut logits = vec![0.0; N * V];
-        for (n, row) in logits.chunks_exact_mut(V).enumerate() {
+        let mut logits = vec![0.0; positions.len() * V];
+        for (row, n) in logits.chunks_exact_mut(V).zip(positions) {
             ops.download(row, self.a.logits.slice(n * Vp..n * Vp + V))?;
         }
         Ok(logits)

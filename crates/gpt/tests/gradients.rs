@@ -10,7 +10,17 @@ const T: usize = 5;
 const SCALE: f32 = 0.125;
 
 fn config(bias: bool, tied: bool) -> Config {
-    Config { vocab_size: 11, context: 6, n_layer: 2, n_head: 2, n_embd: 8, bias, tied, layernorm_eps: 1e-5 }
+    Config {
+        vocab_size: 11,
+        context: 6,
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 8,
+        bias,
+        tied,
+        layernorm_eps: 1e-5,
+        labels: Vec::new(),
+    }
 }
 
 /// Numbers between −1 and 1 that look random.

@@ -9,6 +9,6 @@ mod task;
 mod texts;
 
 pub use confusion::Confusion;
-pub use predict::{Prediction, Predictor, predict};
+pub use predict::{Prediction, predict};
 pub use task::{Classification, Metric};
 pub use texts::{Long, Set, Texts};

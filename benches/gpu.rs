@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use criterion::{Criterion, SamplingMode, Throughput};
-use wikigpt_gpt::{Config, Plan, Regularize, Trainer, init};
+use wikigpt_gpt::{Batch, Config, Plan, Regularize, Trainer, init};
 use wikigpt_kernels::{Gpu, Options, Precision};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::workload::{OPS, Op, Shape, Sizes, Tensors, Work, relative_error};
@@ -154,7 +154,7 @@ fn step(
         let mut one = || -> wikigpt_gpt::Result<Duration> {
             let first = trainer.backend().mark()?;
             let scale = 1.0 / (B * T) as f32;
-            trainer.accumulate(&inputs, &targets, scale, Regularize::NONE, Update::Set)?;
+            trainer.accumulate(Batch::new(&inputs, &targets), scale, Regularize::NONE, Update::Set)?;
             trainer.update(AdamW::default())?;
             let second = trainer.backend().mark()?;
             trainer.report()?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wikigpt_cpu::{Cpu, cpu};
-use wikigpt_gpt::{Config, Plan, Regularize, Trainer, init};
+use wikigpt_gpt::{Batch, Config, Plan, Regularize, Trainer, init};
 use wikigpt_ops::{AdamW, Rounding, Update};
 
 /// Name, preset, V, T and B.
@@ -48,7 +48,7 @@ impl Step {
         self.updates += 1;
         let scale = 1.0 / self.inputs.len() as f32;
         let (inputs, targets) = (&self.inputs, &self.targets);
-        let done = self.trainer.accumulate(inputs, targets, scale, Regularize::NONE, Update::Set);
+        let done = self.trainer.accumulate(Batch::new(inputs, targets), scale, Regularize::NONE, Update::Set);
         let (beta1, beta2, eps, weight_decay) = (0.9, 0.95, 1e-8, 0.1);
         let adamw = AdamW {
             lr: 3e-4,

@@ -1,10 +1,10 @@
 // Softmax and cross-entropy over a vocabulary of V, in rows padded to Vp.
 //
-//   losses[n] = log Σ_{v < V} e^logits[n,v] − logits[n,targets[n]], 0 where the target is IGNORE
-//   and in place of the logits, in the fused kernel, scale·(softmax(logits[n])[v] − [v = targets[n]]); 0 from V on, and in
+//   losses[n] = w·(log Σ_{v < V} e^logits[n,v] − logits[n,targets[n]]), 0 where the target is IGNORE
+//   and in place of the logits, in the fused kernel, scale·w·(softmax(logits[n])[v] − [v = targets[n]]); 0 from V on, and in
 //   rows whose target is IGNORE
 //
-// logits (N,Vp), columns from V on are not read; losses (N) float, targets (N).
+// logits (N,Vp), columns from V on are not read; losses (N) float, targets (N); w = weights[n] (N) float, 1 without weights.
 //
 // floor: forward N·V·sizeof(Act), fused 2·N·Vp·sizeof(Act). Bound by memory. The fused kernel needs each logit twice, for the
 //   sum and for its gradient: if `staged`, a thread keeps what it read in shared memory, else it reads it again.
@@ -26,6 +26,11 @@ extern __shared__ uint4 dynamic[];
 __device__ __forceinline__ uint32 broadcast(const uint32* p) {
     const uint32 x = threadIdx.x % WARP == 0 ? *p : 0;
     return __shfl_sync(FULL_MASK, x, 0);
+}
+
+// What row n counts.
+__device__ __forceinline__ float weight_of(const float* weights, size_t n) {
+    return weights ? __uint_as_float(broadcast(reinterpret_cast<const uint32*>(weights) + n)) : 1.0f;
 }
 
 // What a thread has read of its row, and reads again.
@@ -57,15 +62,15 @@ __device__ __forceinline__ SoftmaxSum row_sum(const Act* row, int V, bool keep, 
 }
 
 template <int W>
-__device__ __forceinline__ void forward(float* loss, const Act* row, uint32 target, int V, float* scratch) {
+__device__ __forceinline__ void forward(float* loss, const Act* row, uint32 target, float weight, int V, float* scratch) {
     const SoftmaxSum all = row_sum<W>(row, V, false, scratch);
     // The difference of the logits first: it is exact, or small beside the logarithm.
-    if (threadIdx.x == 0) *loss = logf(all.total) - (widen(row[target]) - all.max);
+    if (threadIdx.x == 0) *loss = weight * (logf(all.total) - (widen(row[target]) - all.max));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     cross_entropy_forward(float* __restrict__ losses, const Act* __restrict__ logits,
-                          const uint32* __restrict__ targets, int V, int Vp) {
+                          const uint32* __restrict__ targets, const float* __restrict__ weights, int V, int Vp) {
     __shared__ float scratch[2 * WARPS];
     const size_t n = blockIdx.x;
     const uint32 target = broadcast(targets + n);
@@ -73,15 +78,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (target == IGNORE) {
         if (threadIdx.x == 0) losses[n] = 0.0f;
     } else if (Vp % WIDTH<Act> == 0 && aligned_16(logits)) {
-        forward<WIDTH<Act>>(losses + n, row, target, V, scratch);
+        forward<WIDTH<Act>>(losses + n, row, target, weight_of(weights, n), V, scratch);
     } else {
-        forward<1>(losses + n, row, target, V, scratch);
+        forward<1>(losses + n, row, target, weight_of(weights, n), V, scratch);
     }
 }
 
 template <int W>
-__device__ __forceinline__ void forward_backward(float* loss, Act* row, uint32 target, int V, int Vp, float scale,
-                                                 bool staged, float* scratch) {
+__device__ __forceinline__ void forward_backward(float* loss, Act* row, uint32 target, float weight, int V, int Vp,
+                                                 float scale, bool staged, float* scratch) {
     if (target == IGNORE) {
         for (int v = threadIdx.x * W; v < Vp; v += THREADS * W) store<W>(row + v, Vec<W>{});
         if (threadIdx.x == 0) *loss = 0.0f;
@@ -90,7 +95,8 @@ __device__ __forceinline__ void forward_backward(float* loss, Act* row, uint32 t
     // Before the barriers of the sum, and so before any thread writes over it.
     const float logit = threadIdx.x == 0 ? widen(row[target]) : 0.0f;
     const SoftmaxSum all = row_sum<W>(row, V, staged, scratch);
-    if (threadIdx.x == 0) *loss = logf(all.total) - (logit - all.max);
+    if (threadIdx.x == 0) *loss = weight * (logf(all.total) - (logit - all.max));
+    scale *= weight;
 
     // A thread reads of shared memory, or again of the row, what it read and no other writes: no barrier.
     const float factor = scale / all.total;
@@ -110,15 +116,16 @@ __device__ __forceinline__ void forward_backward(float* loss, Act* row, uint32 t
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    cross_entropy_forward_backward(float* __restrict__ losses, Act* logits, const uint32* __restrict__ targets, int V,
-                                   int Vp, float scale, int staged) {
+    cross_entropy_forward_backward(float* __restrict__ losses, Act* logits, const uint32* __restrict__ targets,
+                                   const float* __restrict__ weights, int V, int Vp, float scale, int staged) {
     __shared__ float scratch[2 * WARPS];
     const size_t n = blockIdx.x;
     const uint32 target = broadcast(targets + n);
+    const float weight = weight_of(weights, n);
     Act* const row = logits + n * Vp;
     if (Vp % WIDTH<Act> == 0 && aligned_16(logits)) {
-        forward_backward<WIDTH<Act>>(losses + n, row, target, V, Vp, scale, staged, scratch);
+        forward_backward<WIDTH<Act>>(losses + n, row, target, weight, V, Vp, scale, staged, scratch);
     } else {
-        forward_backward<1>(losses + n, row, target, V, Vp, scale, staged, scratch);
+        forward_backward<1>(losses + n, row, target, weight, V, Vp, scale, staged, scratch);
     }
 }

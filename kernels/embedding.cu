@@ -1,18 +1,20 @@
 // Token and position embedding.
 //
-//   forward    out[b,t] = wte[tokens[b,t]] + wpe[pos + t]
-//   backward   dwte[v] += Σ_{tokens[b,t] = v} dout[b,t],   dwpe[t] (set or added) Σ_b dout[b,t], zero or left alone from T on
+//   forward    out[b,t] = wte[tokens[b,t]] + wpe[positions[b,t]]
+//   backward   dwte[v] += Σ_{tokens[b,t] = v} dout[b,t],   dwpe[p] (set or added) Σ_{positions[b,t] = p} dout[b,t]
 //
-// out, dout (B,T,C), tokens (B,T), wte, dwte (any rows,C), wpe, dwpe (at least T rows,C). P = B·T positions.
+// out, dout (B,T,C), tokens, positions (B,T), wte, dwte, wpe, dwpe (any rows,C). P = B·T positions. Without `positions`, that of
+// [b,t] is t: then wpe has at least T rows, and dwpe[t] = Σ_b dout[b,t], zero or left alone from T on.
 //
 // The sum over the positions of a token has a fixed order, without atomics. Positions are sorted by token (a stable radix
-// sort of 8 bits a pass), so that those of a token stand together in ascending order. The sorted list is cut into chunks of
+// sort of 8 bits a pass), so that those of a token stand together in ascending order. Rows of dwpe, where `positions` chooses them,
+// are summed by the same kernels as those of dwte. The sorted list is cut into chunks of
 // equal length, and a warp walks each: it adds up the rows of a token and, where a token's positions all lie in the chunk,
 // adds the sum to dwte. Of a token that goes on in the next chunk it leaves a partial sum, which `join` adds up in order. So
 // a token that is everywhere is spread over as many warps as it has chunks.
 //
-// floor: forward P·C·2·sizeof(Act) for out and the tokens' rows, and wpe once, T·C·sizeof(Act). Backward 2·P·C·sizeof(Act),
-//   as dout is read in two orders, and each row of dwte that has a position, and dwpe, once or, where added to, twice.
+// floor: forward P·C·2·sizeof(Act) for out and the tokens' rows, and wpe once, T·C·sizeof(Act), or with `positions` as often as it is
+//   read, P·C·sizeof(Act). Backward 2·P·C·sizeof(Act), as dout is read in two orders, and each row of dwte that has a position, and dwpe, once or, where added to, twice.
 //   The sort moves
 //   20 bytes a position and pass, the partial sums at most 16·C a chunk. Bound by memory.
 // launch, W being `width`: blocks of 8 warps
@@ -22,9 +24,9 @@
 //   embedding_backward_scatter      ⌈P/TILE⌉      }
 //   embedding_backward_tokens       ⌈chunks·⌈C/(32·W)⌉/8⌉, chunks = ⌈P/chunk⌉
 //   embedding_backward_join         (chunks, ⌈C/(32·W)⌉)
-//   embedding_backward_positions    (⌈rows/8⌉, ⌈C/(32·W)⌉)
+//   embedding_backward_positions    (⌈rows/8⌉, ⌈C/(32·W)⌉)   without `positions`
 // shared memory: scatter 8 KiB, join 8·(32·W + 32) floats.
-// assumes: tokens below wte's rows, P < 2³¹. counts holds 256·⌈P/TILE⌉ words and begins at a multiple of 16 bytes, partial
+// assumes: tokens below wte's rows, positions below wpe's, P < 2³¹. counts holds 256·⌈P/TILE⌉ words and begins at a multiple of 16 bytes, partial
 //   (chunks,2,C) floats. With width > 1 that it is WIDTH<Act>, that C is a multiple of it and that tables, out or dout and
 //   partial begin at a multiple of 16 bytes.
 
@@ -36,23 +38,27 @@ constexpr int THREADS = WARPS * WARP;
 
 // ---- forward
 
-template <int W>
-__device__ __forceinline__ void forward(Act* out, const uint32* tokens, const Act* wte, const Act* wpe, int B, int T,
-                                        int C, int pos) {
+template <int W, bool CHOSEN>
+__device__ __forceinline__ void forward(Act* out, const uint32* tokens, const uint32* positions, const Act* wte,
+                                        const Act* wpe, int B, int T, int C) {
     const int lane = threadIdx.x % WARP;
     const int t = blockIdx.x * WARPS + threadIdx.x / WARP;
     const int c = (blockIdx.y * WARP + lane) * W;
     if (t >= T) return;
-    // A position's row serves the whole batch.
-    const Vec<W> position = c < C ? load<W>(wpe + (static_cast<size_t>(pos) + t) * C + c) : Vec<W>{};
+    // A position's row serves the whole batch, unless each sequence chooses its own.
+    Vec<W> position = !CHOSEN && c < C ? load<W>(wpe + static_cast<size_t>(t) * C + c) : Vec<W>{};
     for (int first = 0; first < B; first += WARP) {
         // A lane reads one sequence's token for the warp: all reading the same would ask for 32 times as much.
-        const uint32 own = first + lane < B ? tokens[static_cast<size_t>(first + lane) * T + t] : 0;
+        const bool there = first + lane < B;
+        const uint32 own = there ? tokens[static_cast<size_t>(first + lane) * T + t] : 0;
+        const uint32 own_position = CHOSEN && there ? positions[static_cast<size_t>(first + lane) * T + t] : 0;
         const int count = min(WARP, B - first);
 #pragma unroll 4
         for (int b = 0; b < count; b++) {
             const uint32 token = __shfl_sync(FULL_MASK, own, b);
+            const uint32 place = CHOSEN ? __shfl_sync(FULL_MASK, own_position, b) : 0;
             if (c >= C) continue;
+            if (CHOSEN) position = load<W>(wpe + static_cast<size_t>(place) * C + c);
             Vec<W> x = load<W>(wte + static_cast<size_t>(token) * C + c);
 #pragma unroll
             for (int i = 0; i < W; i++) x[i] += position[i];
@@ -61,13 +67,23 @@ __device__ __forceinline__ void forward(Act* out, const uint32* tokens, const Ac
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    embedding_forward(Act* __restrict__ out, const uint32* __restrict__ tokens, const Act* __restrict__ wte,
-                      const Act* __restrict__ wpe, int B, int T, int C, int pos, int width) {
-    if (width == 1) {
-        forward<1>(out, tokens, wte, wpe, B, T, C, pos);
+template <int W>
+__device__ __forceinline__ void forward(Act* out, const uint32* tokens, const uint32* positions, const Act* wte,
+                                        const Act* wpe, int B, int T, int C) {
+    if (positions) {
+        forward<W, true>(out, tokens, positions, wte, wpe, B, T, C);
     } else {
-        forward<WIDTH<Act>>(out, tokens, wte, wpe, B, T, C, pos);
+        forward<W, false>(out, tokens, positions, wte, wpe, B, T, C);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    embedding_forward(Act* __restrict__ out, const uint32* __restrict__ tokens, const uint32* __restrict__ positions,
+                      const Act* __restrict__ wte, const Act* __restrict__ wpe, int B, int T, int C, int width) {
+    if (width == 1) {
+        forward<1>(out, tokens, positions, wte, wpe, B, T, C);
+    } else {
+        forward<WIDTH<Act>>(out, tokens, positions, wte, wpe, B, T, C);
     }
 }
 

@@ -1,5 +1,6 @@
 // Causal attention without a (T,T) matrix on the tensor cores of sm_80 and later, in bf16: forward and backward, for heads of 64 and
-// 128. Compiled for one -DHS, and for -DDROPOUT=1 or 0. attention/simt.cu has the equations and is the same in plain arithmetic.
+// 128. Compiled for one -DHS, for -DDROPOUT=1 or 0, and for -DSTARTS=1 or 0. attention/simt.cu has the equations and is the same in
+// plain arithmetic.
 //
 // A block of four warps has ROWS = 64 rows, 16 a warp: queries in the forward and for dq, keys for dk and dv. It meets the other side
 // in tiles of OTHERS, of which one is multiplied while the next is copied (cp.async). What a warp computes of the square of scores lies
@@ -171,20 +172,22 @@ extern __shared__ __align__(128) uint8 dynamic_shared[];
 // ---- forward
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    attention_forward(Act* out, float* lse, const Act* qkv, int T, int NH, uint64 seed, uint32 site, uint32 threshold,
-                      float dropout_scale) {
+    attention_forward(Act* out, float* lse, const Act* qkv, const uint32* all_starts, int T, int NH, uint64 seed, uint32 site,
+                      uint32 threshold, float dropout_scale) {
     const Dropout dropout{seed, site, threshold, dropout_scale};
     const Head head(NH);
+    const Starts starts(all_starts, head, T);
     const int first = first_query();
     const uint32 queries = shared_address(dynamic_shared), buffers = queries + ROWS_BYTES;
     const float scale = to_base_2();
 
     // Of the lane's two rows, the largest score so far, in base 2, and its part of the sum of exponentials.
-    float largest[2] = {-INFINITE, -INFINITE}, sum[2] = {0.0f, 0.0f};
+    float largest[2] = {LOWEST, LOWEST}, sum[2] = {0.0f, 0.0f};
+    const int start[2] = {starts.at(first + row_of(0)), starts.at(first + row_of(2))};
     Sums sums;
     clear(sums);
     const auto ask = [&] { copy<ROWS>(queries, head.part<8>(qkv, T, 0), first); };
-    walk(buffers, head.part<8>(qkv, T, 1), head.part<8>(qkv, T, 2), 0, min(T, first + ROWS), ask,
+    walk(buffers, head.part<8>(qkv, T, 1), head.part<8>(qkv, T, 2), starts.first_tile<OTHERS>(first), min(T, first + ROWS), ask,
          [&](int t0, uint32 keys, uint32 values) {
              Square s = products(queries, keys);
 #pragma unroll
@@ -195,10 +198,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                  for (int j = 0; j < OTHERS / 8; j++)
 #pragma unroll
                      for (int e = 2 * h; e < 2 * h + 2; e++) {
-                         s.at[j][e] = t0 + column_of(j, e) <= t ? s.at[j][e] * scale : -INFINITE;
+                         const int t2 = t0 + column_of(j, e);
+                         s.at[j][e] = t2 <= t && (!STARTS || t2 >= start[h]) ? s.at[j][e] * scale : -INFINITE;
                          most = fmaxf(most, s.at[j][e]);
                      }
-                 // Every query attends to key 0, so this is a number from the first tile on.
                  most = warp_max<4>(most);
                  const float smaller = exp2_fast(largest[h] - most);
                  largest[h] = most;
@@ -242,10 +245,11 @@ __device__ __forceinline__ void gradient(float& s, float& dp, float scale, float
 
 // dq for the queries of a block, and delta, which attention_backward_kv needs of all queries: it comes after.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    attention_backward_q(Act* dqkv, float* delta, const Act* dout, const Act* out, const float* lse, const Act* qkv, int T, int NH,
-                         uint64 seed, uint32 site, uint32 threshold, float dropout_scale) {
+    attention_backward_q(Act* dqkv, float* delta, const Act* dout, const Act* out, const float* lse, const Act* qkv,
+                         const uint32* all_starts, int T, int NH, uint64 seed, uint32 site, uint32 threshold, float dropout_scale) {
     const Dropout dropout{seed, site, threshold, dropout_scale};
     const Head head(NH);
+    const Starts starts(all_starts, head, T);
     const int first = first_query();
     const uint32 queries = shared_address(dynamic_shared), douts = queries + ROWS_BYTES, buffers = douts + ROWS_BYTES;
     const auto d_outs = head.rows<8>(dout, T), outs = head.rows<8>(out, T);
@@ -253,6 +257,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     // Four lanes share a row: each has every fourth eight of it.
     float lses[2], deltas[2];
+    const int start[2] = {starts.at(first + row_of(0)), starts.at(first + row_of(2))};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const int t = first + row_of(2 * h);
@@ -274,7 +279,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         copy<ROWS>(queries, head.part<8>(qkv, T, 0), first);
         copy<ROWS>(douts, d_outs, first);
     };
-    walk(buffers, head.part<8>(qkv, T, 1), head.part<8>(qkv, T, 2), 0, min(T, first + ROWS), ask,
+    walk(buffers, head.part<8>(qkv, T, 1), head.part<8>(qkv, T, 2), starts.first_tile<OTHERS>(first), min(T, first + ROWS), ask,
          [&](int t0, uint32 keys, uint32 values) {
              Square s = products(queries, keys), dp = products(douts, values);
 #pragma unroll
@@ -282,8 +287,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
                  for (int e = 0; e < 4; e++) {
                      const int t = first + row_of(e), t2 = t0 + column_of(j, e);
-                     gradient(s.at[j][e], dp.at[j][e], scale, lses[e / 2], deltas[e / 2], t2 <= t, head.row(T, t) * T + t2,
-                              dropout);
+                     const bool sees = t2 <= t && (!STARTS || t2 >= start[e / 2]);
+                     gradient(s.at[j][e], dp.at[j][e], scale, lses[e / 2], deltas[e / 2], sees, head.row(T, t) * T + t2, dropout);
                  }
              accumulate(dq, dp, keys);
          });
@@ -293,11 +298,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // dk and dv for the keys of a block: the square lies on its side, keys are its rows.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    attention_backward_kv(Act* dqkv, const float* delta, const Act* dout, const float* lse, const Act* qkv, int T, int NH,
-                          uint64 seed, uint32 site, uint32 threshold, float dropout_scale) {
+    attention_backward_kv(Act* dqkv, const float* delta, const Act* dout, const float* lse, const Act* qkv, const uint32* all_starts,
+                          int T, int NH, uint64 seed, uint32 site, uint32 threshold, float dropout_scale) {
     const Dropout dropout{seed, site, threshold, dropout_scale};
     const Head head(NH);
-    const int first = blockIdx.y * ROWS;
+    const Starts starts(all_starts, head, T);
+    const int first = blockIdx.y * ROWS, end = starts.end_of_queries<OTHERS>(first, first + ROWS);
     const uint32 keys = shared_address(dynamic_shared), values = keys + ROWS_BYTES, buffers = values + ROWS_BYTES;
     const float scale = to_base_2();
 
@@ -308,7 +314,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         copy<ROWS>(keys, head.part<8>(qkv, T, 1), first);
         copy<ROWS>(values, head.part<8>(qkv, T, 2), first);
     };
-    walk(buffers, head.part<8>(qkv, T, 0), head.rows<8>(dout, T), first, T, ask, [&](int t0, uint32 queries, uint32 douts) {
+    walk(buffers, head.part<8>(qkv, T, 0), head.rows<8>(dout, T), first, end, ask, [&](int t0, uint32 queries, uint32 douts) {
         Square s = products(keys, queries), dp = products(values, douts);
 #pragma unroll
         for (int j = 0; j < OTHERS / 8; j++)
@@ -318,10 +324,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 // Of a query that is not there nothing is attended to.
                 const float log = t < T ? lse[head.row(T, t)] * LOG2_E : INFINITE;
                 const float its_delta = t < T ? delta[head.row(T, t)] : 0.0f;
+                const int start = starts.at(t);
 #pragma unroll
                 for (int e = c; e < 4; e += 2) {
                     const int t2 = first + row_of(e);
-                    gradient(s.at[j][e], dp.at[j][e], scale, log, its_delta, t2 <= t, head.row(T, t) * T + t2, dropout);
+                    const bool sees = t2 <= t && (!STARTS || t2 >= start);
+                    gradient(s.at[j][e], dp.at[j][e], scale, log, its_delta, sees, head.row(T, t) * T + t2, dropout);
                 }
             }
         accumulate(dv, s, douts);

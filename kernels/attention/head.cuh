@@ -7,7 +7,12 @@
 #ifndef DROPOUT
 #define DROPOUT 1
 #endif
+#ifndef STARTS
+#define STARTS 0
+#endif
 constexpr float LN_2 = 0.6931471805599453f;
+// Below every score that counts, and finite, so that no difference of infinities arises while a query has met none.
+constexpr float LOWEST = -3.402823466e38f;
 
 // The head of blockIdx.x = b·NH + h.
 struct Head {
@@ -29,6 +34,42 @@ struct Head {
     }
     // Row t of it among (B,NH,T).
     __device__ __forceinline__ size_t row(int T, int t) const { return static_cast<size_t>(blockIdx.x) * T + t; }
+};
+
+// Where what each query of a sequence sees begins: texts packed in a row do not see each other. Compiled without -DSTARTS=1, all
+// of it is at key 0, and takes no instruction.
+struct Starts {
+    const uint32* of;
+    int T;
+
+    // starts (B,T); null without.
+    __device__ __forceinline__ Starts(const uint32* starts, const Head& head, int T)
+        : of(STARTS ? starts + head.b * T : nullptr), T(T) {}
+
+    // That of query t, which may be none.
+    __device__ __forceinline__ int at(int t) const { return STARTS && t < T ? static_cast<int>(of[t]) : 0; }
+    // Where a block of queries from `first` on begins with tiles of TILE keys: those before are seen by none of them, as starts
+    // never go back.
+    template <int TILE>
+    __device__ __forceinline__ int first_tile(int first) const {
+        return at(first) / TILE * TILE;
+    }
+    // The end of the queries from `first` on that may see keys before `last`, in tiles of TILE: of the first tile that does not, all
+    // queries start behind, and those of later ones.
+    template <int TILE>
+    __device__ __forceinline__ int end_of_queries(int first, int last) const {
+        if (!STARTS) return T;
+        int low = 0, high = ceil_div(T - first, TILE);
+        while (low < high) {
+            const int middle = (low + high) / 2;
+            if (at(first + middle * TILE) < last) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        return min(T, first + low * TILE);
+    }
 };
 
 // By what scores are multiplied so that 2 to their power is the exponential.

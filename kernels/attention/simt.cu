@@ -1,5 +1,5 @@
 // Causal attention without a (T,T) matrix, in plain arithmetic: forward, backward, and over a cache. Compiled for one
-// -DHS, and for -DDROPOUT=1 or 0, with which the mask and its random numbers fall away.
+// -DHS, for -DDROPOUT=1 or 0, with which the mask and its random numbers fall away, and for -DSTARTS=1 or 0.
 //
 //   s[t,t2] = q[t]·k[t2]/√HS      lse[t] = log Σ_{t2 ≤ t} exp s[t,t2]      p[t,t2] = exp(s[t,t2] − lse[t])
 //   out[t]  = Σ_{t2 ≤ t} m[t,t2]·p[t,t2]·v[t2]                              m: dropout's factor, 0 or 1/(1 − p)
@@ -7,7 +7,8 @@
 //   dq[t] = Σ_{t2 ≤ t} ds[t,t2]·k[t2]/√HS   dk[t2] = Σ_{t ≥ t2} ds[t,t2]·q[t]/√HS         dv[t2] = Σ_{t ≥ t2} m·p·dout[t]
 //
 // qkv, dqkv (B,T,3C), C = NH·HS, a row q, k, v of NH heads of HS each; out, dout (B,T,C); lse, delta (B,NH,T). attention/unfused.cu
-// is the same with its matrices in memory; ops.rs has the derivation.
+// is the same with its matrices in memory; ops.rs has the derivation. With -DSTARTS=1 sums over t2 begin at starts[b,t], starts
+// (B,T): tiles of keys that no query of a block sees are not met, nor tiles of queries that see no key of a block.
 //
 // How it does without the matrices (Milakov and Gimelshein 2018, Dao et al. 2022). The forward: a block holds ROWS queries and
 // meets the keys in tiles of ROWS. A softmax needs the largest score and the sum of all exponentials, which are known at the end
@@ -185,24 +186,25 @@ using Backward = Block<8, 8, 8>;
 
 // ---- forward
 
-// out, and lse if it is not null, for the ROWS queries from `first` on. Row i of q is at position pos + i: it attends to keys 0 to
-// pos + i.
+// out, and lse if it is not null, for the ROWS queries from `first` on. Row i of q is at position pos + i: it attends to keys
+// from its start, 0 without, to pos + i.
 template <typename Keys>
 __device__ __forceinline__ void attend(const Head& head, Act* out, float* lse, const Matrix<const Act>& q, const Keys& k,
-                                       const Keys& v, int first, int pos, const Dropout& dropout) {
+                                       const Keys& v, const Starts& starts, int first, int pos, const Dropout& dropout) {
     using B = Forward;
     __shared__ __align__(16) float queries[B::TILE], rows[B::TILE], square[B::SQUARE];
     const float scale = to_base_2();
     // Of each query the largest score so far, and this lane's part of the sum of exponentials.
     float largest[B::MINE], sum[B::MINE];
+    int start[B::MINE];
     typename B::Sums sums;
     B::clear(sums);
 #pragma unroll
-    for (int i = 0; i < B::MINE; i++) largest[i] = -INFINITE, sum[i] = 0.0f;
+    for (int i = 0; i < B::MINE; i++) largest[i] = LOWEST, sum[i] = 0.0f, start[i] = starts.at(first + B::row(i));
 
     B::fetch(queries, q, first);
     const int last = pos + min(q.rows, first + B::ROWS);  // none of these queries attends to keys from here on
-    for (int t0 = 0; t0 < last; t0 += B::ROWS) {
+    for (int t0 = starts.first_tile<B::ROWS>(first); t0 < last; t0 += B::ROWS) {
         __syncthreads();
         B::fetch(rows, k, t0);
         __syncthreads();
@@ -215,10 +217,10 @@ __device__ __forceinline__ void attend(const Head& head, Act* out, float* lse, c
             float most = largest[i];
 #pragma unroll
             for (int j = 0; j < B::COLUMNS; j++) {
-                s.at[i][j] = t0 + B::column(j) <= t ? s.at[i][j] * scale : -INFINITE;
+                const int t2 = t0 + B::column(j);
+                s.at[i][j] = t2 <= t && (!STARTS || t2 >= start[i]) ? s.at[i][j] * scale : -INFINITE;
                 most = fmaxf(most, s.at[i][j]);
             }
-            // Every query attends to key 0, so this is a number from the first tile on.
             most = warp_max<B::LANES>(most);
             const float smaller = exp2_fast(largest[i] - most);
             largest[i] = most;
@@ -256,24 +258,25 @@ __device__ __forceinline__ int first_query() {
 }
 
 extern "C" __global__ void __launch_bounds__(Forward::THREADS)
-    attention_forward(Act* out, float* lse, const Act* qkv, int T, int NH, uint64 seed, uint32 site, uint32 threshold,
-                      float scale) {
+    attention_forward(Act* out, float* lse, const Act* qkv, const uint32* starts, int T, int NH, uint64 seed, uint32 site,
+                      uint32 threshold, float scale) {
     const Head head(NH);
-    attend(head, out, lse, head.part(qkv, T, 0), head.part(qkv, T, 1), head.part(qkv, T, 2), first_query<Forward>(), 0,
-           Dropout{seed, site, threshold, scale});
+    attend(head, out, lse, head.part(qkv, T, 0), head.part(qkv, T, 1), head.part(qkv, T, 2), Starts(starts, head, T),
+           first_query<Forward>(), 0, Dropout{seed, site, threshold, scale});
 }
 
 // ---- backward
 
-// Of each row the scores' base-2 logarithm of the sum, and delta; neutral where there is no row.
+// Of each row the scores' base-2 logarithm of the sum, and delta; neutral where there is no row. Where what it sees begins.
 struct Kept {
     float lse, delta;
+    int start;
 };
 
 // p and ds of a square of queries and keys. s holds q·k in, p·m out; dp holds dout·v in, ds out, without its 1/√HS.
 __device__ __forceinline__ void gradients(float& s, float& dp, const Kept& kept, int t, int t2, int T, float scale, size_t row,
                                           const Dropout& dropout) {
-    const float p = t2 <= t && t < T ? exp2_fast(s * scale - kept.lse) : 0.0f;
+    const float p = t2 <= t && t < T && (!STARTS || t2 >= kept.start) ? exp2_fast(s * scale - kept.lse) : 0.0f;
     float factor = 1.0f;
     if constexpr (DROPOUT) factor = dropout.factor_at(row * T + t2);
     s = p * factor;
@@ -282,12 +285,13 @@ __device__ __forceinline__ void gradients(float& s, float& dp, const Kept& kept,
 
 // dq for the queries of a block, and delta, which attention_backward_kv needs of all queries: it comes after.
 extern "C" __global__ void __launch_bounds__(Backward::THREADS)
-    attention_backward_q(Act* dqkv, float* delta, const Act* dout, const Act* out, const float* lse, const Act* qkv, int T, int NH,
-                         uint64 seed, uint32 site, uint32 threshold, float scale) {
+    attention_backward_q(Act* dqkv, float* delta, const Act* dout, const Act* out, const float* lse, const Act* qkv,
+                         const uint32* all_starts, int T, int NH, uint64 seed, uint32 site, uint32 threshold, float scale) {
     using B = Backward;
     __shared__ __align__(16) float queries[B::TILE], douts[B::TILE], keys[B::TILE], values[B::TILE], square[B::SQUARE];
     const Dropout dropout{seed, site, threshold, scale};
     const Head head(NH);
+    const Starts starts(all_starts, head, T);
     const int first = first_query<B>();
     const auto k = head.part(qkv, T, 1), v = head.part(qkv, T, 2);
     const auto outs = head.rows(out, T), d_outs = head.rows(dout, T);
@@ -304,7 +308,7 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
 #pragma unroll
             for (int f = 0; f < 4; f++) dot += x[f] * y[f];
         }
-        kept[i] = Kept{t < T ? lse[head.row(T, t)] * LOG2_E : 0.0f, warp_sum<B::LANES>(dot)};
+        kept[i] = Kept{t < T ? lse[head.row(T, t)] * LOG2_E : 0.0f, warp_sum<B::LANES>(dot), starts.at(t)};
         if (B::lane() == 0 && t < T) delta[head.row(T, t)] = kept[i].delta;
     }
 
@@ -312,7 +316,7 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
     B::clear(dq);
     B::fetch(queries, head.part(qkv, T, 0), first);
     B::fetch(douts, d_outs, first);
-    for (int t0 = 0; t0 < min(T, first + B::ROWS); t0 += B::ROWS) {
+    for (int t0 = starts.first_tile<B::ROWS>(first); t0 < min(T, first + B::ROWS); t0 += B::ROWS) {
         __syncthreads();
         B::fetch(keys, k, t0);
         B::fetch(values, v, t0);
@@ -334,13 +338,14 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
 
 // dk and dv for the keys of a block: the square lies on its side, keys are its rows.
 extern "C" __global__ void __launch_bounds__(Backward::THREADS)
-    attention_backward_kv(Act* dqkv, const float* delta, const Act* dout, const float* lse, const Act* qkv, int T, int NH,
-                          uint64 seed, uint32 site, uint32 threshold, float scale) {
+    attention_backward_kv(Act* dqkv, const float* delta, const Act* dout, const float* lse, const Act* qkv, const uint32* all_starts,
+                          int T, int NH, uint64 seed, uint32 site, uint32 threshold, float scale) {
     using B = Backward;
     __shared__ __align__(16) float queries[B::TILE], douts[B::TILE], keys[B::TILE], values[B::TILE], square[B::SQUARE];
     const Dropout dropout{seed, site, threshold, scale};
     const Head head(NH);
-    const int first = blockIdx.y * B::ROWS;
+    const Starts starts(all_starts, head, T);
+    const int first = blockIdx.y * B::ROWS, end = starts.end_of_queries<B::ROWS>(first, first + B::ROWS);
     const auto q = head.part(qkv, T, 0), d_outs = head.rows(dout, T);
 
     typename B::Sums dk, dv;
@@ -348,7 +353,7 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
     B::clear(dv);
     B::fetch(keys, head.part(qkv, T, 1), first);
     B::fetch(values, head.part(qkv, T, 2), first);
-    for (int t0 = first; t0 < T; t0 += B::ROWS) {
+    for (int t0 = first; t0 < end; t0 += B::ROWS) {
         __syncthreads();
         B::fetch(queries, q, t0);
         B::fetch(douts, d_outs, t0);
@@ -357,7 +362,8 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
 #pragma unroll
         for (int j = 0; j < B::COLUMNS; j++) {
             const int t = t0 + B::column(j);
-            const Kept kept = t < T ? Kept{lse[head.row(T, t)] * LOG2_E, delta[head.row(T, t)]} : Kept{0.0f, 0.0f};
+            const Kept kept =
+                t < T ? Kept{lse[head.row(T, t)] * LOG2_E, delta[head.row(T, t)], starts.at(t)} : Kept{0.0f, 0.0f, 0};
 #pragma unroll
             for (int i = 0; i < B::MINE; i++)
                 gradients(s.at[i][j], dp.at[i][j], kept, t, first + B::row(i), T, to_base_2(), head.row(T, t), dropout);
@@ -402,7 +408,7 @@ extern "C" __global__ void __launch_bounds__(Forward::THREADS)
     const Joined k{head.rows(kcache, Tmax), head.part(qkv, Tn, 1), pos}, v{head.rows(vcache, Tmax), head.part(qkv, Tn, 2), pos};
     k.append(first, Forward::ROWS, Forward::THREADS);
     v.append(first, Forward::ROWS, Forward::THREADS);
-    attend(head, out, nullptr, head.part(qkv, Tn, 0), k, v, first, pos, Dropout{0, 0, 0, 1.0f});
+    attend(head, out, nullptr, head.part(qkv, Tn, 0), k, v, Starts(nullptr, head, Tn), first, pos, Dropout{0, 0, 0, 1.0f});
 }
 
 // Few new positions, one most often: a block for each query, since there is no tile of them. Its threads share the keys, in

@@ -2,7 +2,8 @@
 //!
 //! A task is one head of one sequence. Its keys and values are packed once as right operands of the matrix product's
 //! micro-kernels; then tiles of MR rows of queries go through scores, softmax and the product with the values, with the scores
-//! of a tile (MR by at most T) in cache. What lies above the diagonal is skipped but for the rest of a tile.
+//! of a tile (MR by at most T) in cache. What lies above the diagonal is skipped but for the rest of a tile, and so are keys
+//! before all of a tile's queries' starts, but for the rest of a panel.
 
 use wikigpt_ops::Dropout;
 use wikigpt_ops::reference::attention::Heads;
@@ -66,13 +67,29 @@ struct Mask {
 }
 
 impl Mask {
-    /// What the elements of row t are multiplied by; `None` for nothing.
-    fn row(self, level: Level, out: &mut [f32], t: usize) -> Option<&[f32]> {
+    /// What the elements of row t from `from` on are multiplied by; `None` for nothing.
+    fn row(self, level: Level, out: &mut [f32], t: usize, from: usize) -> Option<&[f32]> {
         if self.dropout.p == 0.0 {
             return None;
         }
-        factors(level, out, self.dropout, self.start + (t * self.T) as u64);
+        factors(level, out, self.dropout, self.start + (t * self.T + from) as u64);
         Some(out)
+    }
+}
+
+/// Where what each query sees begins; at the first key without.
+#[derive(Clone, Copy)]
+struct Starts<'a>(Option<&'a [u32]>);
+
+impl Starts<'_> {
+    /// Those of sequence b of T positions.
+    fn of(starts: Option<&[u32]>, b: usize, T: usize) -> Starts<'_> {
+        Starts(starts.map(|starts| &starts[b * T..][..T]))
+    }
+
+    /// That of query t.
+    fn at(self, t: usize) -> usize {
+        self.0.map_or(0, |starts| starts[t] as usize)
     }
 }
 
@@ -153,6 +170,7 @@ unsafe fn head_forward(
     out: OutRows,
     mut lse: Option<&mut [f32]>,
     [q, k, v]: [Rows; 3],
+    starts: Starts,
     pos: usize,
     len: usize,
     HS: usize,
@@ -171,25 +189,29 @@ unsafe fn head_forward(
     for t in (0..len).step_by(MR) {
         let rows = MR.min(len - t);
         let limit = pos + t + rows;
-        let size = Size { rows, cols: limit.next_multiple_of(NR), depth: HS, panel: HS };
-        tile_in(micro, scores, width, q.from(t), k_packed, size);
+        // Later queries' starts are no earlier.
+        let from = starts.at(t) / NR * NR;
+        let size = Size { rows, cols: limit.next_multiple_of(NR) - from, depth: HS, panel: HS };
+        tile_in(micro, &mut scores[from..], width, q.from(t), &k_packed[from * HS..], size);
         let mut totals = [1.0; MOST_ROWS];
         for (i, row) in scores.chunks_exact_mut(width).take(rows).enumerate() {
             let live = pos + t + i + 1;
+            row[from..starts.at(t + i)].fill(f32::NEG_INFINITY);
             row[live..padded(live)].fill(f32::NEG_INFINITY);
-            let (m, total) = row_exp(level, &mut row[..padded(live)], scale);
+            let (m, total) = row_exp(level, &mut row[from..padded(live)], scale);
             if let Some(lse) = &mut lse {
                 lse[t + i] = m * scale + total.ln();
             }
             totals[i] = total;
-            if let Some(factors) = mask.row(level, &mut mask_row[..live], t + i) {
-                row.iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor);
+            if let Some(factors) = mask.row(level, &mut mask_row[..live - from], t + i, from) {
+                row[from..].iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor);
             }
             row[live..limit.max(padded(live))].fill(0.0);
         }
-        let size = Size { rows, cols: HS, depth: limit, panel: keys };
+        let size = Size { rows, cols: HS, depth: limit - from, panel: keys };
+        let (probs, values) = (Matrix::rows(&scores[from..], width), &v_packed[from * NR..]);
         // SAFETY: the caller's rows and columns.
-        unsafe { tile_out(micro, out, t, Matrix::rows(scores, width), v_packed, size, false) };
+        unsafe { tile_out(micro, out, t, probs, values, size, false) };
         for (i, total) in totals.iter().take(rows).enumerate() {
             // SAFETY: as above.
             let out = unsafe { out.parts.part(out.offset + (t + i) * out.stride, HS) };
@@ -201,12 +223,14 @@ unsafe fn head_forward(
 /// The most rows that a tile has at any level.
 const MOST_ROWS: usize = 12;
 
-/// out\[t\] = Σ_{t2 ≤ t} mask·p\[t2\]·v\[t2\] with p = exp(s − lse), s\[t2\] = q\[t\]·k\[t2\]/√HS, lse = log Σ exp(s).
+/// out\[t\] = Σ mask·p\[t2\]·v\[t2\] over the t2 that t sees, with p = exp(s − lse), s\[t2\] = q\[t\]·k\[t2\]/√HS, lse = log Σ
+/// exp(s).
 pub fn forward(
     cpu: &mut CpuKernels,
     out: &mut [f32],
     lse: &mut [f32],
     qkv: &[f32],
+    starts: Option<&[u32]>,
     B: usize,
     heads: Heads,
     dropout: Dropout,
@@ -223,8 +247,12 @@ pub fn forward(
         let mask = Mask { dropout, start: (head * T * T) as u64, T };
         let mut scratch = workers.of(worker);
         let scratch = scratch.get(forward_scratch(Micro::of(level), T, HS));
+        let starts = Starts::of(starts, b, T);
         // SAFETY: each head is one task's, and has its own HS columns of the sequence's rows.
-        unsafe { head_forward(level, scratch, out, Some(lse.part(head * T, T)), inputs, 0, T, HS, mask) };
+        unsafe {
+            let lse = Some(lse.part(head * T, T));
+            head_forward(level, scratch, out, lse, inputs, starts, 0, T, HS, mask);
+        }
     });
 }
 
@@ -264,7 +292,7 @@ fn backward_scratch(micro: &Micro, T: usize, HS: usize) -> usize {
 }
 
 /// A head's backward: see the reference for the derivation. Blocks of [`ROWS`] queries: probabilities and ds of the block, then
-/// dq of its rows, then what it adds to dk and dv of all keys up to its last row.
+/// dq of its rows, then what it adds to dk and dv of all keys from its first start up to its last row.
 ///
 /// # Safety
 /// Nobody else uses the HS columns from the offsets of `dq`, `dk` and `dv` on in their T rows.
@@ -276,6 +304,7 @@ unsafe fn head_backward(
     dout: Rows,
     out: Rows,
     lse: &[f32],
+    starts: Starts,
     HS: usize,
     mask: Mask,
 ) {
@@ -298,29 +327,35 @@ unsafe fn head_backward(
         let end = T.min(block + ROWS);
         q.pack(q_packed, block, end - block, ROWS, HS, NR);
         dout.pack(dout_packed, block, end - block, ROWS, HS, NR);
+        // No query of the block sees keys before the first of this tile.
+        let lowest = starts.at(block) / MR * MR;
         for t in (block..end).step_by(MR) {
             let rows = MR.min(end - t);
             let limit = t + rows;
             let tile = (t - block) * width..(limit - block) * width;
             let (p, ds) = (&mut p[tile.clone()], &mut ds[tile]);
-            let size = Size { rows, cols: limit.next_multiple_of(NR), depth: HS, panel: HS };
-            tile_in(micro, p, width, q.from(t), k_transposed, size);
-            tile_in(micro, ds, width, dout.from(t), v_transposed, size);
+            let from = starts.at(t) / NR * NR;
+            let size = Size { rows, cols: limit.next_multiple_of(NR) - from, depth: HS, panel: HS };
+            tile_in(micro, &mut p[from..], width, q.from(t), &k_transposed[from * HS..], size);
+            tile_in(micro, &mut ds[from..], width, dout.from(t), &v_transposed[from * HS..], size);
             for (i, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate() {
                 let t = t + i;
                 let (live, wide) = (t + 1, padded(t + 1));
                 let p_dp = row_dot(level, dout.row(t, HS), out.row(t, HS));
-                let factors = mask.row(level, &mut mask_row[..wide], t);
-                row_gradient(level, &mut p[..wide], &mut ds[..wide], factors, scale, lse[t], p_dp);
-                // Above the diagonal the products below must find zeros, whatever the keys there are.
-                p[live..end.max(wide)].fill(0.0);
-                ds[live..end.max(wide)].fill(0.0);
+                let factors = mask.row(level, &mut mask_row[..wide - from], t, from);
+                row_gradient(level, &mut p[from..wide], &mut ds[from..wide], factors, scale, lse[t], p_dp);
+                // Above the diagonal and before the start the products below must find zeros, whatever the keys there are.
+                for row in [p, ds] {
+                    row[live..end.max(wide)].fill(0.0);
+                    row[lowest.min(from)..starts.at(t)].fill(0.0);
+                }
             }
-            let size = Size { rows, cols: HS, depth: limit, panel: T };
+            let size = Size { rows, cols: HS, depth: limit - from, panel: T };
+            let (ds, keys) = (Matrix::rows(&ds[from..], width), &k_packed[from * NR..]);
             // SAFETY: the caller's rows and columns.
-            unsafe { tile_out(micro, dq, t, Matrix::rows(ds, width), k_packed, size, false) };
+            unsafe { tile_out(micro, dq, t, ds, keys, size, false) };
         }
-        for t2 in (0..end).step_by(MR) {
+        for t2 in (lowest..end).step_by(MR) {
             // ROWS is a multiple of MR, so a tile of keys lies in the block or before it.
             let first = block.max(t2) - block;
             let size = Size { rows: MR.min(end - t2), cols: HS, depth: end - block - first, panel: ROWS };
@@ -343,6 +378,7 @@ pub fn backward(
     out: &[f32],
     lse: &[f32],
     qkv: &[f32],
+    starts: Option<&[u32]>,
     B: usize,
     heads: Heads,
     dropout: Dropout,
@@ -361,8 +397,9 @@ pub fn backward(
         let mask = Mask { dropout, start: (head * T * T) as u64, T };
         let mut scratch = workers.of(worker);
         let scratch = scratch.get(backward_scratch(Micro::of(level), T, HS));
+        let (lse, starts) = (&lse[head * T..][..T], Starts::of(starts, b, T));
         // SAFETY: each head is one task's, and has its own HS columns of q, k and v in the sequence's rows.
-        unsafe { head_backward(level, scratch, outputs, inputs, dout, out, &lse[head * T..][..T], HS, mask) };
+        unsafe { head_backward(level, scratch, outputs, inputs, dout, out, lse, starts, HS, mask) };
     });
 }
 
@@ -436,7 +473,9 @@ pub fn cached_forward(
         if Tn > FEW {
             let mask = Mask { dropout: Dropout::NONE, start: 0, T: Tn };
             // SAFETY: each head is one task's, and has its own HS columns of the sequence's rows.
-            return unsafe { head_forward(level, scratch, out, None, [q, k, v], pos, Tn, HS, mask) };
+            return unsafe {
+                head_forward(level, scratch, out, None, [q, k, v], Starts(None), pos, Tn, HS, mask)
+            };
         }
         for t in 0..Tn {
             let live = pos + t + 1;

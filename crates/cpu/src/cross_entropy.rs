@@ -39,12 +39,18 @@ vectorised! {
     }
 }
 
-/// losses\[n\] = log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\]; 0 where the target is [`IGNORE`].
+/// What row n counts.
+fn weight(weights: Option<&[f32]>, n: usize) -> f32 {
+    weights.map_or(1.0, |weights| weights[n])
+}
+
+/// losses\[n\] = weights\[n\]·(log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\]); 0 where the target is [`IGNORE`].
 pub fn forward(
     cpu: &mut CpuKernels,
     losses: &mut [f32],
     logits: &[f32],
     targets: &[u32],
+    weights: Option<&[f32]>,
     V: usize,
     Vp: usize,
 ) {
@@ -56,17 +62,18 @@ pub fn forward(
         let row = &logits[n * Vp..][..V];
         loss[0] = match targets[n] {
             IGNORE => 0.0,
-            target => log_sum_exp(level, row) - row[target as usize],
+            target => weight(weights, n) * (log_sum_exp(level, row) - row[target as usize]),
         };
     });
 }
 
-/// The losses, and in place of the logits scale·(softmax − onehot).
+/// The losses, and in place of the logits scale·weights\[n\]·(softmax − onehot).
 pub fn forward_backward(
     cpu: &mut CpuKernels,
     losses: &mut [f32],
     logits: &mut [f32],
     targets: &[u32],
+    weights: Option<&[f32]>,
     V: usize,
     Vp: usize,
     scale: f32,
@@ -85,9 +92,11 @@ pub fn forward_backward(
         padding.fill(0.0);
         let target = targets[n] as usize;
         let lse = log_sum_exp(level, row);
-        loss[0] = lse - row[target];
+        let (its_loss, weight) = (lse - row[target], weight(weights, n));
+        loss[0] = weight * its_loss;
+        let scale = scale * weight;
         // Where the model is sure of the target, its softmax − 1 is −(1 − e^−loss), of which the subtraction keeps little.
-        let gradient = scale * f64::exp_m1(-f64::from(loss[0])) as f32;
+        let gradient = scale * f64::exp_m1(-f64::from(its_loss)) as f32;
         row_probabilities(level, row, lse, scale);
         row[target] = gradient;
     });

@@ -6,23 +6,29 @@ use crate::CpuKernels;
 use crate::residual::{accumulate, add};
 use crate::threads::Parts;
 
-/// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[pos + t\].
+/// The row of wpe that position `n` of the batch reads.
+fn place(positions: Option<&[u32]>, n: usize, T: usize) -> usize {
+    positions.map_or(n % T, |positions| positions[n] as usize)
+}
+
+/// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[positions\[b,t\]\].
 pub fn forward(
     cpu: &mut CpuKernels,
     out: &mut [f32],
     tokens: &[u32],
+    positions: Option<&[u32]>,
     wte: &[f32],
     wpe: &[f32],
     T: usize,
     C: usize,
-    pos: usize,
 ) {
     let level = cpu.level;
     let out = Parts::new(out);
     cpu.rows(tokens.len(), C, |n| {
         // SAFETY: each row is one task's.
         let out = unsafe { out.part(n * C, C) };
-        add(level, out, &wte[tokens[n] as usize * C..][..C], &wpe[(pos + n % T) * C..][..C]);
+        let (word, position) = (tokens[n] as usize, place(positions, n, T));
+        add(level, out, &wte[word * C..][..C], &wpe[position * C..][..C]);
     });
 }
 
@@ -30,13 +36,15 @@ pub fn forward(
 /// tokens in order. Four cache lines, that the prefetcher has something to do.
 const COLUMNS: usize = 64;
 
-/// dwte\[v\] += Σ_{tokens\[b,t\] = v} dout\[b,t\]; dwpe\[t\] (set or added) Σ_b dout\[b,t\].
+/// dwte\[v\] += Σ_{tokens\[b,t\] = v} dout\[b,t\]; dwpe\[p\] (set or added) Σ_{positions\[b,t\] = p}
+/// dout\[b,t\].
 pub fn backward(
     cpu: &mut CpuKernels,
     dwte: &mut [f32],
     dwpe: &mut [f32],
     dout: &[f32],
     tokens: &[u32],
+    positions: Option<&[u32]>,
     T: usize,
     C: usize,
     update: Update,
@@ -58,7 +66,7 @@ pub fn backward(
             // SAFETY: as above.
             accumulate(level, unsafe { dwte.part(*token as usize * C + column, len) }, d);
             // SAFETY: as above.
-            accumulate(level, unsafe { dwpe.part(n % T * C + column, len) }, d);
+            accumulate(level, unsafe { dwpe.part(place(positions, n, T) * C + column, len) }, d);
         }
     });
 }

@@ -115,13 +115,13 @@ impl Kernels for CpuKernels {
         &mut self,
         out: &mut [f32],
         tokens: &[u32],
+        positions: Option<&[u32]>,
         wte: &[f32],
         wpe: &[f32],
         T: usize,
         C: usize,
-        pos: usize,
     ) {
-        embedding::forward(self, out, tokens, wte, wpe, T, C, pos);
+        embedding::forward(self, out, tokens, positions, wte, wpe, T, C);
     }
 
     fn embedding_backward(
@@ -130,11 +130,12 @@ impl Kernels for CpuKernels {
         dwpe: &mut [f32],
         dout: &[f32],
         tokens: &[u32],
+        positions: Option<&[u32]>,
         T: usize,
         C: usize,
         update: Update,
     ) {
-        embedding::backward(self, dwte, dwpe, dout, tokens, T, C, update);
+        embedding::backward(self, dwte, dwpe, dout, tokens, positions, T, C, update);
     }
 
     fn layernorm_forward(
@@ -280,11 +281,12 @@ impl Kernels for CpuKernels {
         out: &mut [f32],
         lse: &mut [f32],
         qkv: &[f32],
+        starts: Option<&[u32]>,
         B: usize,
         heads: Heads,
         dropout: Dropout,
     ) {
-        attention::forward(self, out, lse, qkv, B, heads, dropout);
+        attention::forward(self, out, lse, qkv, starts, B, heads, dropout);
     }
 
     fn attention_backward(
@@ -294,11 +296,12 @@ impl Kernels for CpuKernels {
         out: &[f32],
         lse: &[f32],
         qkv: &[f32],
+        starts: Option<&[u32]>,
         B: usize,
         heads: Heads,
         dropout: Dropout,
     ) {
-        attention::backward(self, dqkv, dout, out, lse, qkv, B, heads, dropout);
+        attention::backward(self, dqkv, dout, out, lse, qkv, starts, B, heads, dropout);
     }
 
     fn attention_cached_forward(
@@ -379,10 +382,11 @@ impl Kernels for CpuKernels {
         losses: &mut [f32],
         logits: &[f32],
         targets: &[u32],
+        weights: Option<&[f32]>,
         V: usize,
         Vp: usize,
     ) {
-        cross_entropy::forward(self, losses, logits, targets, V, Vp);
+        cross_entropy::forward(self, losses, logits, targets, weights, V, Vp);
     }
 
     fn cross_entropy_forward_backward(
@@ -390,11 +394,12 @@ impl Kernels for CpuKernels {
         losses: &mut [f32],
         logits: &mut [f32],
         targets: &[u32],
+        weights: Option<&[f32]>,
         V: usize,
         Vp: usize,
         scale: f32,
     ) {
-        cross_entropy::forward_backward(self, losses, logits, targets, V, Vp, scale);
+        cross_entropy::forward_backward(self, losses, logits, targets, weights, V, Vp, scale);
     }
 
     fn sum(&mut self, inp: &[f32]) -> f32 {

@@ -50,17 +50,18 @@ fn step<O: Ops>(ops: &mut O, s: &Slots) {
         rounding: Rounding::Nearest,
     };
     let run = |ops: &mut O| -> wikigpt_ops::Result {
-        ops.embedding_forward(s.x, s.tokens, s.wte, s.wpe, B, T, C, 0)?;
+        ops.embedding_forward(s.x, s.tokens, None, s.wte, s.wpe, B, T, C)?;
+        ops.embedding_forward(s.x, s.tokens, Some(s.starts), s.wte, s.wpe, B, T, C)?;
         ops.layernorm_forward(s.y, s.mean, s.rstd, s.x, s.gain, Some(s.bias), N, C, 1e-5)?;
         ops.matmul_forward(s.qkv, s.y, s.w3, Some(s.b3), N, C, 3 * C)?;
-        ops.attention_forward(s.y, s.lse, s.qkv, B, T, NH, HS, dropout)?;
+        ops.attention_forward(s.y, s.lse, s.qkv, Some(s.starts), B, T, NH, HS, dropout)?;
         ops.matmul_residual_forward(s.z, s.x, s.y, s.w1, Some(s.bias), N, C, C)?;
         ops.residual_layernorm_forward(s.x, s.y, s.mean, s.rstd, s.z, s.dz, s.gain, None, N, C, 1e-5)?;
         ops.matmul_gelu_forward(s.h, s.pre, s.y, s.w3, Some(s.b3), N, C, 3 * C)?;
         ops.dropout_forward(s.z, s.x, dropout)?;
         ops.matmul_forward(s.logits, s.z, s.wte, None, N, C, Vp)?;
-        ops.cross_entropy_forward(s.losses, s.logits, s.tokens, N, V, Vp)?;
-        ops.cross_entropy_forward_backward(s.losses, s.logits, s.tokens, N, V, Vp, 0.1)?;
+        ops.cross_entropy_forward(s.losses, s.logits, s.tokens, None, N, V, Vp)?;
+        ops.cross_entropy_forward_backward(s.losses, s.logits, s.tokens, Some(s.mean), N, V, Vp, 0.1)?;
         ops.sum(s.norm, s.losses)?;
         ops.matmul_backward_input(s.dz, s.logits, s.wte, N, C, Vp, Update::Set)?;
         ops.matmul_backward_weight(s.dwte, None, s.logits, s.z, N, C, Vp, Update::Set)?;
@@ -81,10 +82,10 @@ fn step<O: Ops>(ops: &mut O, s: &Slots) {
             Update::Add,
             Update::Set,
         )?;
-        ops.attention_backward(s.dqkv, s.dz, s.y, s.lse, s.qkv, B, T, NH, HS, dropout)?;
+        ops.attention_backward(s.dqkv, s.dz, s.y, s.lse, s.qkv, Some(s.starts), B, T, NH, HS, dropout)?;
         ops.residual_backward(s.dz, s.x, Update::Add)?;
         ops.bias_backward(s.dbias, s.dz, N, C, Update::Set)?;
-        ops.embedding_backward(s.dwte, s.dwpe, s.dz, s.tokens, B, T, C, Update::Set)?;
+        ops.embedding_backward(s.dwte, s.dwpe, s.dz, s.tokens, Some(s.starts), B, T, C, Update::Set)?;
         ops.global_norm(s.norm, s.dw3)?;
         ops.adamw(s.w3, None, s.m, s.v, s.dw3, s.norm, constants)?;
         // A step of generation, after a prefill.
@@ -140,7 +141,7 @@ const WEIGHT: Len = |_, C, _| C * C;
 const WEIGHT3: Len = |_, C, _| 3 * C * C;
 const VOCABULARY: Len = |_, C, Vp| Vp * C;
 slots! {
-    tokens: Tok = ROWS, x: Act = NC, y: Act = NC, z: Act = NC, dz: Act = NC, qkv: Act = NC3, dqkv: Act = NC3,
+    tokens: Tok = ROWS, starts: Tok = ROWS, x: Act = NC, y: Act = NC, z: Act = NC, dz: Act = NC, qkv: Act = NC3, dqkv: Act = NC3,
     h: Act = NC3, pre: Act = NC3, w1: Act = WEIGHT, w3: Act = WEIGHT3, dw3: Grad = WEIGHT3, b3: Act = CHANNELS3,
     db3: Grad = CHANNELS3, gain: Act = CHANNELS, bias: Act = CHANNELS, dgain: Grad = CHANNELS, dbias: Grad = CHANNELS,
     wte: Act = VOCABULARY, dwte: Grad = VOCABULARY, wpe: Act = |_, C, _| 70 * C, dwpe: Grad = |_, C, _| 70 * C,

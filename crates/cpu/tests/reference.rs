@@ -66,16 +66,18 @@ impl<O: Ops> Runner<'_, O> {
 }
 
 fn embedding<O: Ops>(r: &mut Runner<O>, B: usize, T: usize, C: usize) {
-    let (V, rows, pos) = (11, T + 3, 2);
+    let (V, rows) = (11, T + 3);
     let (wte, wpe, tokens) = (r.inp(V * C), r.inp(rows * C), r.tokens(B * T, V as u32, false));
-    let out = r.out(B * T * C);
-    r.ops.embedding_forward(out, tokens, wte, wpe, B, T, C, pos).unwrap();
-    r.keep("embedding_forward", out);
-    for update in [Update::Set, Update::Add] {
-        let (dwte, dwpe, dout) = (r.inp(V * C), r.before(rows * C, update), r.inp(B * T * C));
-        r.ops.embedding_backward(dwte, dwpe, dout, tokens, B, T, C, update).unwrap();
-        r.keep("embedding_backward dwte", dwte);
-        r.keep("embedding_backward dwpe", dwpe);
+    for positions in [None, Some(r.tokens(B * T, rows as u32, false))] {
+        let out = r.out(B * T * C);
+        r.ops.embedding_forward(out, tokens, positions, wte, wpe, B, T, C).unwrap();
+        r.keep("embedding_forward", out);
+        for update in [Update::Set, Update::Add] {
+            let (dwte, dwpe, dout) = (r.inp(V * C), r.before(rows * C, update), r.inp(B * T * C));
+            r.ops.embedding_backward(dwte, dwpe, dout, tokens, positions, B, T, C, update).unwrap();
+            r.keep("embedding_backward dwte", dwte);
+            r.keep("embedding_backward dwpe", dwpe);
+        }
     }
 }
 
@@ -153,12 +155,21 @@ fn attention<O: Ops>(r: &mut Runner<O>, B: usize, T: usize, NH: usize, HS: usize
     let dropout = Dropout { p, seed: 99, site: 3 };
     let qkv = r.numbers(B * T * 3 * C).iter().map(|x| 3.0 * x).collect::<Vec<_>>();
     let (qkv, dout) = (r.upload::<Act>(&qkv), r.inp(B * T * C));
-    let (out, lse, dqkv) = (r.out(B * T * C), r.out(B * NH * T), r.out(B * T * 3 * C));
-    r.ops.attention_forward(out, lse, qkv, B, T, NH, HS, dropout).unwrap();
-    r.keep("attention_forward out", out);
-    r.keep("attention_forward lse", lse);
-    r.ops.attention_backward(dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout).unwrap();
-    r.keep("attention_backward", dqkv);
+    // One text a row; texts of two lengths, one of which ends in the middle of every tile; a window.
+    let starts = |f: fn(usize) -> usize| Some((0..B * T).map(|n| f(n % T) as u32).collect::<Vec<_>>());
+    for starts in [None, starts(|t| t / 27 * 27), starts(|t| t / 3 * 3), starts(|t| t.saturating_sub(40))] {
+        let starts = starts.map(|starts| {
+            let slot = r.ops.alloc(B * T).unwrap();
+            r.ops.upload(slot, &starts).unwrap();
+            slot
+        });
+        let (out, lse, dqkv) = (r.out(B * T * C), r.out(B * NH * T), r.out(B * T * 3 * C));
+        r.ops.attention_forward(out, lse, qkv, starts, B, T, NH, HS, dropout).unwrap();
+        r.keep("attention_forward out", out);
+        r.keep("attention_forward lse", lse);
+        r.ops.attention_backward(dqkv, dout, out, lse, qkv, starts, B, T, NH, HS, dropout).unwrap();
+        r.keep("attention_backward", dqkv);
+    }
 }
 
 fn cached<O: Ops>(r: &mut Runner<O>, B: usize, Tn: usize, pos: usize, NH: usize, HS: usize) {
@@ -225,14 +236,16 @@ fn cross_entropy<O: Ops>(r: &mut Runner<O>, N: usize, V: usize, Vp: usize) {
         row.iter_mut().for_each(|x| *x *= 8.0);
         row[V..].fill(f32::NAN);
     }
-    let (targets, logits) = (r.tokens(N, V as u32, true), r.upload(&logits));
-    let losses = r.out(N);
-    r.ops.cross_entropy_forward(losses, logits, targets, N, V, Vp).unwrap();
-    r.keep("cross_entropy_forward", losses);
-    let losses = r.out(N);
-    r.ops.cross_entropy_forward_backward(losses, logits, targets, N, V, Vp, 0.25).unwrap();
-    r.keep("cross_entropy_forward_backward losses", losses);
-    r.keep("cross_entropy_forward_backward logits", logits);
+    let targets = r.tokens(N, V as u32, true);
+    for weights in [None, Some(r.inp(N))] {
+        let (losses, logits) = (r.out(N), r.upload(&logits));
+        r.ops.cross_entropy_forward(losses, logits, targets, weights, N, V, Vp).unwrap();
+        r.keep("cross_entropy_forward", losses);
+        let losses = r.out(N);
+        r.ops.cross_entropy_forward_backward(losses, logits, targets, weights, N, V, Vp, 0.25).unwrap();
+        r.keep("cross_entropy_forward_backward losses", losses);
+        r.keep("cross_entropy_forward_backward logits", logits);
+    }
 }
 
 fn optimizer<O: Ops>(r: &mut Runner<O>, len: usize) {

@@ -12,7 +12,7 @@
 //! The gradient of the stream is one tensor `dx` for the whole pass: a sum hands its gradient on to both summands, so
 //! what reaches the end of a branch is `dx` itself, and what comes out of its beginning is added to `dx`.
 
-use wikigpt_ops::{Act, Dropout, Grad, Ops, Slot, Update};
+use wikigpt_ops::{Act, Dropout, Grad, Ops, Slot, Tok, Update};
 
 use crate::Result;
 use crate::activations::{self, Scratch};
@@ -22,8 +22,8 @@ use crate::tensors::{Block, Norm, Point};
 /// What the queries see.
 #[derive(Clone, Copy, Debug)]
 pub enum Attend {
-    /// The positions of the pass itself.
-    Pass(Dropout),
+    /// The positions of the pass itself, from where each one's text starts.
+    Pass { starts: Option<Slot<Tok>>, dropout: Dropout },
     /// A cache of keys and values (B,Tmax,C), to which the pass adds rows from `pos` on. There is no backward.
     Cache { keys: Slot<Act>, values: Slot<Act>, pos: usize, Tmax: usize },
 }
@@ -55,7 +55,9 @@ pub fn attention_forward<O: Ops>(
     w.c_attn.forward(ops, a.qkv, a.inp.norm)?;
     // 2   att = softmax(q·kᵀ/√HS)·v, each head by itself
     match attend {
-        Attend::Pass(dropout) => ops.attention_forward(a.att, a.lse, a.qkv, B, T, NH, HS, dropout)?,
+        Attend::Pass { starts, dropout } => {
+            ops.attention_forward(a.att, a.lse, a.qkv, starts, B, T, NH, HS, dropout)?;
+        }
         Attend::Cache { keys, values, pos, Tmax } => {
             ops.attention_cached_forward(a.att, keys, values, a.qkv, B, T, pos, Tmax, NH, HS)?;
         }
@@ -73,6 +75,7 @@ pub fn attention_backward<O: Ops>(
     a: &activations::Block,
     s: &Scratch,
     dbranch: Slot<Act>,
+    starts: Option<Slot<Tok>>,
     dropout: Dropout,
     update: Update,
 ) -> Result {
@@ -80,7 +83,7 @@ pub fn attention_backward<O: Ops>(
     // 3   datt = dbranch·c_proj; dc_proj = dbranchᵀ·att; dbias = Σ dbranch
     w.attn_c_proj.backward(ops, s.datt, &dw.attn_c_proj, dbranch, a.att, update)?;
     // 2   dqkv, the probabilities computed anew from q, k and lse
-    ops.attention_backward(s.dqkv, s.datt, a.att, a.lse, a.qkv, B, T, NH, HS, dropout)?;
+    ops.attention_backward(s.dqkv, s.datt, a.att, a.lse, a.qkv, starts, B, T, NH, HS, dropout)?;
     // 1   dln_1 = dqkv·c_attn; dc_attn = dqkvᵀ·ln_1; dbias = Σ dqkv
     w.c_attn.backward(ops, s.dnorm, &dw.c_attn, s.dqkv, a.inp.norm, update)
 }

@@ -4,7 +4,7 @@ use wikigpt_ops::Ops;
 
 use crate::activations::Purpose;
 use crate::network::Network;
-use crate::{Config, Result};
+use crate::{Batch, Config, Result};
 
 /// A model without gradients and optimizer, whose blocks share one block's activations: see
 /// [`Plan`](crate::Plan) with `training` false.
@@ -38,15 +38,16 @@ impl<O: Ops> Evaluator<O> {
         self.net.reshape(B, T)
     }
 
-    /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE); 0 where all are.
+    /// The mean loss in nats over the targets of a batch (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), weighted by its
+    /// weights; 0 where all are.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] when a length is not B·T or a token is not in the vocabulary.
-    pub fn forward(&mut self, inputs: &[u32], targets: &[u32]) -> Result<f64> {
-        self.net.forward(&mut self.ops, inputs, targets)
+    /// [`crate::Error::Config`] when a length is not B·T, a token is not in the vocabulary, or a start or weight is none.
+    pub fn forward(&mut self, batch: Batch) -> Result<f64> {
+        self.net.forward(&mut self.ops, batch)
     }
 
-    /// The losses (B,T) of the last forward, 0 where the target is [`IGNORE`](wikigpt_ops::IGNORE).
+    /// The losses (B,T) of the last forward, each times its weight, 0 where the target is [`IGNORE`](wikigpt_ops::IGNORE).
     ///
     /// # Errors
     /// [`crate::Error::Ops`] when the device fails.
@@ -54,12 +55,12 @@ impl<O: Ops> Evaluator<O> {
         self.net.losses(&mut self.ops)
     }
 
-    /// The logits (B,T,V) of `inputs` (B,T).
+    /// The logits (B,T,V) of `inputs` (B,T), texts that begin at `starts` as in a [`Batch`].
     ///
     /// # Errors
     /// Those of [`forward`](Evaluator::forward).
-    pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
-        self.net.logits(&mut self.ops, inputs)
+    pub fn logits(&mut self, inputs: &[u32], starts: Option<&[u32]>) -> Result<Vec<f32>> {
+        self.net.logits(&mut self.ops, inputs, starts)
     }
 
     /// The logits (positions,V) of `inputs` (B,T) at some positions b·T + t.
@@ -70,6 +71,6 @@ impl<O: Ops> Evaluator<O> {
     /// # Panics
     /// When a position is not in the batch.
     pub fn logits_at(&mut self, inputs: &[u32], positions: &[usize]) -> Result<Vec<f32>> {
-        self.net.logits_at(&mut self.ops, inputs, positions.iter().copied())
+        self.net.logits_at(&mut self.ops, inputs, None, positions.iter().copied())
     }
 }

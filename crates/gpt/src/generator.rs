@@ -4,6 +4,7 @@ use wikigpt_ops::{Act, Ops, Slot, Stat, Tok};
 
 use crate::activations::{Activations, Purpose, lay_out};
 use crate::arena::size;
+use crate::batch::Text;
 use crate::block::Attend;
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
@@ -123,6 +124,7 @@ struct Cache {
     /// Passes of [`PIECE`] positions.
     piece: (Shape, Activations),
     tokens: Slot<Tok>,
+    positions: Slot<Tok>,
     whole: (Slot<Act>, Slot<Act>, Slot<Stat>),
     /// The tokens that the cache stands for (B,Tmax).
     history: Vec<u32>,
@@ -159,6 +161,7 @@ impl Cache {
             one: pass(one)?,
             piece: pass(piece)?,
             tokens: ops.alloc(piece.N)?,
+            positions: ops.alloc(piece.N)?,
             whole: (kv, acts, stats),
             history: vec![0; size(&[B, Tmax])?],
             pos: 0,
@@ -171,7 +174,12 @@ impl Cache {
     fn free<O: Ops>(&mut self, ops: &mut O) {
         let (kv, acts, stats) = self.whole;
         // They were allocated whole and are freed once: there is no way for this to fail, and no one to tell.
-        let _ = ops.free(kv).and(ops.free(acts)).and(ops.free(stats)).and(ops.free(self.tokens));
+        let _ = ops
+            .free(kv)
+            .and(ops.free(acts))
+            .and(ops.free(stats))
+            .and(ops.free(self.tokens))
+            .and(ops.free(self.positions));
     }
 
     fn check(&self, tokens: &[u32]) -> Result {
@@ -258,11 +266,17 @@ impl Cache {
             }
             let tokens = self.tokens.slice(0..shape.N);
             ops.upload(tokens, &self.staging[..shape.N])?;
+            for (n, position) in self.staging[..shape.N].iter_mut().enumerate() {
+                *position = (pos + n % Tn) as u32;
+            }
+            let positions = self.positions.slice(0..shape.N);
+            ops.upload(positions, &self.staging[..shape.N])?;
+            let text = Text { tokens, starts: None, positions: Some(positions) };
             let attend = |layer: usize| {
                 let (keys, values) = self.layers[layer];
                 Attend::Cache { keys, values, pos, Tmax }
             };
-            model::forward_attending(ops, shape, &self.w, a, tokens, pos, Regularize::NONE, attend)?;
+            model::forward_attending(ops, shape, &self.w, a, text, Regularize::NONE, attend)?;
             self.pos += Tn;
             if self.pos == end {
                 let last = model::last_logits_forward(ops, shape, &self.w, a);

@@ -9,7 +9,7 @@
 //! A step of training, here on the float64 reference:
 //!
 //! ```
-//! use wikigpt_gpt::{Config, Regularize, Trainer, init};
+//! use wikigpt_gpt::{Batch, Config, Regularize, Trainer, init};
 //! use wikigpt_ops::{AdamW, Update, reference::Reference};
 //!
 //! let config = Config { n_embd: 16, context: 8, ..Config::preset("tiny", 256)? };
@@ -19,17 +19,18 @@
 //! let text: Vec<u32> = b"A sparse".iter().chain(b" ").map(|byte| u32::from(*byte)).collect();
 //! for step in 1..=3 {
 //!     let scale = 1.0 / (B * T) as f32;
-//!     trainer.accumulate(&text[..8], &text[1..], scale, Regularize::NONE, Update::Set)?;
+//!     trainer.accumulate(Batch::new(&text[..8], &text[1..]), scale, Regularize::NONE, Update::Set)?;
 //!     let report = trainer.step(AdamW { lr: 1e-2, step, ..AdamW::default() })?;
 //!     println!("loss {:.4}, gradient norm {:.4}", report.loss, report.grad_norm);
 //! }
-//! # assert!(trainer.forward(&text[..8], &text[1..])? < 5.0);
+//! # assert!(trainer.forward(Batch::new(&text[..8], &text[1..]))? < 5.0);
 //! # Ok::<(), wikigpt_gpt::Error>(())
 //! ```
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 mod activations;
 mod arena;
+mod batch;
 mod block;
 mod config;
 mod error;
@@ -47,6 +48,7 @@ mod shape;
 mod tensors;
 mod trainer;
 
+pub use batch::Batch;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use evaluator::Evaluator;

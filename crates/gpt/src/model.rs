@@ -1,9 +1,10 @@
 //! The whole model: embedding, blocks, head, and the loss; forward and backward.
 
-use wikigpt_ops::{Dropout, Grad, Ops, Slot, Tok, Update};
+use wikigpt_ops::{Dropout, Grad, Ops, Update};
 
 use crate::Result;
 use crate::activations::Activations;
+use crate::batch::{Targets, Text};
 use crate::block::{self, Attend, Dropouts};
 use crate::shape::Shape;
 use crate::tensors::Tensors;
@@ -40,25 +41,25 @@ impl Regularize {
 
 // ---- embedding: x = dropout(wte[tokens] + wpe)
 
-/// `x` (B,T,C) and its norm ln_1 of the first block; `tokens` (B,T) at positions from `pos` on.
+/// `x` (B,T,C) and its norm ln_1 of the first block.
 fn embedding_forward<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Tensors,
     a: &Activations,
-    tokens: Slot<Tok>,
-    pos: usize,
+    text: Text,
     dropout: Dropout,
 ) -> Result {
     let Shape { B, T, C, eps, .. } = shape;
     let (first, s) = (a.blocks[0].inp, &a.scratch);
-    // 1   sum = wte[tokens] + wpe[pos…]
+    let Text { tokens, positions, .. } = text;
+    // 1   sum = wte[tokens] + wpe[positions]
     // 2   x = sum ∘ mask/(1 − p)
     if dropout.p > 0.0 {
-        ops.embedding_forward(s.branch, tokens, w.wte, w.wpe, B, T, C, pos)?;
+        ops.embedding_forward(s.branch, tokens, positions, w.wte, w.wpe, B, T, C)?;
         ops.dropout_forward(first.x, s.branch, dropout)?;
     } else {
-        ops.embedding_forward(first.x, tokens, w.wte, w.wpe, B, T, C, pos)?;
+        ops.embedding_forward(first.x, tokens, positions, w.wte, w.wpe, B, T, C)?;
     }
     // 3   norm = layernorm(x)
     w.blocks[0].ln_1.forward(ops, first, eps)
@@ -71,7 +72,7 @@ fn embedding_backward<O: Ops>(
     w: &Tensors,
     dw: &Tensors<Grad>,
     a: &Activations,
-    tokens: Slot<Tok>,
+    text: Text,
     dropout: Dropout,
     update: Update,
 ) -> Result {
@@ -85,41 +86,42 @@ fn embedding_backward<O: Ops>(
         ops.dropout_backward(s.dnorm, s.dx, dropout)?;
         dsum = s.dnorm;
     }
-    // 1   dwte[token] += dsum; dwpe[t] = Σ_b dsum. A tied head has set dwte already; else it starts from 0 here.
+    // 1   dwte[token] += dsum; dwpe[position] = Σ dsum. A tied head has set dwte already; else it starts from 0 here.
     if update == Update::Set && !dw.tied {
         ops.zero(dw.wte)?;
     }
-    Ok(ops.embedding_backward(dw.wte, dw.wpe, dsum, tokens, B, T, C, update)?)
+    let Text { tokens, positions, .. } = text;
+    Ok(ops.embedding_backward(dw.wte, dw.wpe, dsum, tokens, positions, B, T, C, update)?)
 }
 
 // ---- the whole: logits = head(ln_f(blocks(embedding)))
 
-/// From `tokens` (B,T) to ln_f (N,C).
+/// From `text` (B,T) to ln_f (N,C).
 pub fn forward<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Tensors,
     a: &Activations,
-    tokens: Slot<Tok>,
+    text: Text,
     regularize: Regularize,
 ) -> Result {
-    let attend = |layer: usize| Attend::Pass(regularize.block(layer).attention);
-    forward_attending(ops, shape, w, a, tokens, 0, regularize, attend)
+    let starts = text.starts;
+    let attend = |layer: usize| Attend::Pass { starts, dropout: regularize.block(layer).attention };
+    forward_attending(ops, shape, w, a, text, regularize, attend)
 }
 
-/// The same at positions from `pos` on, where `attend` says for each layer what its queries see.
+/// The same where `attend` says for each layer what its queries see.
 pub fn forward_attending<O: Ops>(
     ops: &mut O,
     shape: Shape,
     w: &Tensors,
     a: &Activations,
-    tokens: Slot<Tok>,
-    pos: usize,
+    text: Text,
     regularize: Regularize,
     attend: impl Fn(usize) -> Attend,
 ) -> Result {
     let s = &a.scratch;
-    embedding_forward(ops, shape, w, a, tokens, pos, regularize.embedding())?;
+    embedding_forward(ops, shape, w, a, text, regularize.embedding())?;
     for (layer, (w_l, a_l)) in w.blocks.iter().zip(&a.blocks).enumerate() {
         let dropouts = regularize.block(layer);
         let (next, next_norm) = (a.before(layer + 1), w.norm_before(layer + 1));
@@ -139,7 +141,7 @@ pub fn backward<O: Ops>(
     w: &Tensors,
     dw: &Tensors<Grad>,
     a: &Activations,
-    tokens: Slot<Tok>,
+    text: Text,
     regularize: Regularize,
     update: Update,
     frozen: Option<usize>,
@@ -165,10 +167,21 @@ pub fn backward<O: Ops>(
         let drop = dropouts.attn_branch;
         let dbranch =
             block::join_backward(ops, &w_l.ln_2, &dw_l.ln_2, a_l.mid, s, drop, Update::Add, update)?;
-        block::attention_backward(ops, shape, w_l, dw_l, a_l, s, dbranch, dropouts.attention, update)?;
+        block::attention_backward(
+            ops,
+            shape,
+            w_l,
+            dw_l,
+            a_l,
+            s,
+            dbranch,
+            text.starts,
+            dropouts.attention,
+            update,
+        )?;
     }
     if frozen.is_none() {
-        return embedding_backward(ops, shape, w, dw, a, tokens, regularize.embedding(), update);
+        return embedding_backward(ops, shape, w, dw, a, text, regularize.embedding(), update);
     }
     // The norm of the frozen stream belongs to what is above it.
     let (norm, dnorm) = (w.norm_before(lowest), dw.norm_before(lowest));
@@ -183,11 +196,11 @@ pub fn losses_forward<O: Ops>(
     shape: Shape,
     w: &Tensors,
     a: &Activations,
-    targets: Slot<Tok>,
+    targets: Targets,
 ) -> Result {
     let Shape { N, V, Vp, .. } = shape;
     w.head.forward(ops, a.logits, a.out.norm)?;
-    Ok(ops.cross_entropy_forward(a.losses, a.logits, targets, N, V, Vp)?)
+    Ok(ops.cross_entropy_forward(a.losses, a.logits, targets.tokens, targets.weights, N, V, Vp)?)
 }
 
 /// The same losses, and dlogits = ∂(scale·Σ losses)/∂logits in the logits' place.
@@ -196,12 +209,13 @@ pub fn losses_forward_backward<O: Ops>(
     shape: Shape,
     w: &Tensors,
     a: &Activations,
-    targets: Slot<Tok>,
+    targets: Targets,
     scale: f32,
 ) -> Result {
     let Shape { N, V, Vp, .. } = shape;
     w.head.forward(ops, a.logits, a.out.norm)?;
-    Ok(ops.cross_entropy_forward_backward(a.losses, a.logits, targets, N, V, Vp, scale)?)
+    let Targets { tokens, weights } = targets;
+    Ok(ops.cross_entropy_forward_backward(a.losses, a.logits, tokens, weights, N, V, Vp, scale)?)
 }
 
 /// The logits (B,Vp) of the last positions only.

@@ -1,8 +1,9 @@
 //! A model on a backend: its parameters, the memory of a pass, and the forward with its loss.
 
-use wikigpt_ops::{Act, IGNORE, Kind, Ops, Slot, Stat, Tok};
+use wikigpt_ops::{Act, IGNORE, Kind, Ops, Slot, Stat};
 
 use crate::activations::{Activations, Purpose, lay_out};
+use crate::batch::{Batch, Targets, Text, Uploaded};
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
 use crate::tensors::Tensors;
@@ -16,10 +17,7 @@ pub struct Network {
     pub params: Slot<Act>,
     pub w: Tensors,
     pub a: Activations,
-    /// (B,T).
-    pub inputs: Slot<Tok>,
-    /// (B,T).
-    pub targets: Slot<Tok>,
+    batch: Uploaded,
     /// What was allocated for the largest pass.
     room: Room,
     /// The sum of a pass's losses.
@@ -33,8 +31,8 @@ struct Room {
     purpose: Purpose,
     acts: Slot<Act>,
     stats: Slot<Stat>,
-    inputs: Slot<Tok>,
-    targets: Slot<Tok>,
+    /// B·T of the largest.
+    N: usize,
 }
 
 impl Network {
@@ -54,8 +52,7 @@ impl Network {
             purpose,
             acts: ops.alloc(planned.act_len)?,
             stats: ops.alloc(planned.stat_len)?,
-            inputs: ops.alloc(shape.N)?,
-            targets: ops.alloc(shape.N)?,
+            N: shape.N,
         };
         let a = lay_out(shape, config.n_layer, purpose, room.acts.allocation, room.stats.allocation)?;
         Ok(Network {
@@ -65,8 +62,7 @@ impl Network {
             shape,
             params,
             a,
-            inputs: room.inputs,
-            targets: room.targets,
+            batch: Uploaded::new(ops, shape.N)?,
             room,
             total: ops.alloc(1)?,
             losses: vec![0.0; shape.N],
@@ -79,15 +75,13 @@ impl Network {
             return Ok(());
         }
         let shape = Shape::new(&self.config, B, T)?;
-        let Room { purpose, acts, stats, inputs, targets } = self.room;
+        let Room { purpose, acts, stats, N } = self.room;
         let a = lay_out(shape, self.config.n_layer, purpose, acts.allocation, stats.allocation)?;
-        if shape.N > inputs.len || a.act_len > acts.len || a.stat_len > stats.len {
+        if shape.N > N || a.act_len > acts.len || a.stat_len > stats.len {
             return Err(Error::Config(format!(
-                "{B} sequences of {T} tokens do not fit into memory that was allocated for {} tokens",
-                inputs.len
+                "{B} sequences of {T} tokens do not fit into memory that was allocated for {N} tokens"
             )));
         }
-        (self.inputs, self.targets) = (inputs.slice(0..shape.N), targets.slice(0..shape.N));
         (self.shape, self.a) = (shape, a);
         Ok(())
     }
@@ -104,42 +98,20 @@ impl Network {
         Ok(ops.upload(self.params, params)?)
     }
 
-    /// Uploads a batch, and tells how many targets count.
-    pub fn set_batch<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<usize> {
-        let Shape { B, T, N, V, .. } = self.shape;
-        let known = self.config.vocab_size;
-        for (name, tokens, V, ignore) in [("inputs", inputs, known, false), ("targets", targets, V, true)] {
-            if tokens.len() != N {
-                return Err(Error::Config(format!(
-                    "{name} must hold B·T = {B}·{T} tokens, got {}",
-                    tokens.len()
-                )));
-            }
-            let outside = |token: &u32| *token as usize >= V && !(ignore && *token == IGNORE);
-            if let Some(at) = tokens.iter().position(outside) {
-                let (token, what) = (
-                    tokens[at],
-                    if self.config.is_classifier() && ignore { "labels are" } else { "vocabulary has" },
-                );
-                return Err(Error::Config(format!(
-                    "{name} hold {token} at position {at}, but the model's {what} {V}"
-                )));
-            }
-        }
-        ops.upload(self.inputs, inputs)?;
-        ops.upload(self.targets, targets)?;
-        Ok(targets.iter().filter(|target| **target != IGNORE).count())
+    /// Checks a batch and uploads it.
+    pub fn set_batch<O: Ops>(&mut self, ops: &mut O, batch: Batch) -> Result<(Text, Targets)> {
+        self.batch.set(ops, self.shape, &self.config, batch)
     }
 
     /// The mean loss over the targets that count, without dropout.
-    pub fn forward<O: Ops>(&mut self, ops: &mut O, inputs: &[u32], targets: &[u32]) -> Result<f64> {
-        let count = self.set_batch(ops, inputs, targets)?;
-        model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
-        model::losses_forward(ops, self.shape, &self.w, &self.a, self.targets)?;
+    pub fn forward<O: Ops>(&mut self, ops: &mut O, batch: Batch) -> Result<f64> {
+        let (text, targets) = self.set_batch(ops, batch)?;
+        model::forward(ops, self.shape, &self.w, &self.a, text, Regularize::NONE)?;
+        model::losses_forward(ops, self.shape, &self.w, &self.a, targets)?;
         ops.sum(self.total, self.a.losses)?;
         let mut total = [0.0];
         ops.download(&mut total, self.total)?;
-        Ok(f64::from(total[0]) / count.max(1) as f64)
+        Ok(mean(total[0].into(), batch.count()))
     }
 
     /// The losses of the last pass.
@@ -149,21 +121,28 @@ impl Network {
         Ok(losses)
     }
 
-    /// The logits (B,T,V) of a batch.
-    pub fn logits<O: Ops>(&mut self, ops: &mut O, inputs: &[u32]) -> Result<Vec<f32>> {
-        self.logits_at(ops, inputs, 0..self.shape.N)
+    /// The logits (B,T,V) of rows of tokens.
+    pub fn logits<O: Ops>(
+        &mut self,
+        ops: &mut O,
+        inputs: &[u32],
+        starts: Option<&[u32]>,
+    ) -> Result<Vec<f32>> {
+        self.logits_at(ops, inputs, starts, 0..self.shape.N)
     }
 
-    /// The logits (positions,V) of a batch at some of its positions n, from 0 to N − 1.
+    /// The logits (positions,V) of rows of tokens at some of their positions n, from 0 to N − 1.
     pub fn logits_at<O: Ops>(
         &mut self,
         ops: &mut O,
         inputs: &[u32],
+        starts: Option<&[u32]>,
         positions: impl ExactSizeIterator<Item = usize>,
     ) -> Result<Vec<f32>> {
         let Shape { N, V, Vp, .. } = self.shape;
-        self.set_batch(ops, inputs, &vec![IGNORE; N])?;
-        model::forward(ops, self.shape, &self.w, &self.a, self.inputs, Regularize::NONE)?;
+        let targets = vec![IGNORE; N];
+        let (text, _) = self.set_batch(ops, Batch { starts, ..Batch::new(inputs, &targets) })?;
+        model::forward(ops, self.shape, &self.w, &self.a, text, Regularize::NONE)?;
         self.w.head.forward(ops, self.a.logits, self.a.out.norm)?;
         let mut logits = vec![0.0; positions.len() * V];
         for (row, n) in logits.chunks_exact_mut(V).zip(positions) {
@@ -178,4 +157,9 @@ impl Network {
         ops.download(&mut values, slot)?;
         Ok(values)
     }
+}
+
+/// The mean of losses that count so much altogether; 0 where nothing counts.
+pub fn mean(total: f64, count: f64) -> f64 {
+    if count > 0.0 { total / count } else { 0.0 }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::activations::{Purpose, lay_out};
+use crate::batch::Uploaded;
 use crate::shape::Shape;
 use crate::{Config, Error, Layout, Result};
 
@@ -55,7 +56,6 @@ impl Plan {
         let purpose = if training { Purpose::Train } else { Purpose::Evaluate };
         let a = lay_out(shape, config.n_layer, purpose, 0, 0)?;
         let (act, stat) = (act_bytes as u64, act_bytes.max(size_of::<f32>()) as u64);
-        let token = size_of::<u32>() as u64;
 
         let bytes = |len: usize, size: u64| (len as u64).checked_mul(size);
         let sum = |parts: &[Option<u64>]| {
@@ -68,8 +68,8 @@ impl Plan {
         let moments = bytes(layout.len, stat);
         let master = if act < stat { moments } else { Some(0) };
         let optimizer = if training { sum(&[moments, moments, master])? } else { 0 };
-        let batch = bytes(shape.N, token);
-        let activations = sum(&[bytes(a.act_len, act), bytes(a.stat_len, stat), batch, batch])?;
+        let batch = bytes(shape.N, Uploaded::BYTES as u64);
+        let activations = sum(&[bytes(a.act_len, act), bytes(a.stat_len, stat), batch])?;
         let total = sum(&[Some(weights), Some(gradients), Some(optimizer), Some(activations)])?;
         Ok(Plan {
             parameters: layout.parameters() as u64,
@@ -111,7 +111,7 @@ mod tests {
         let (N, C, Vp) = (512, 768, 50_304);
         let acts = N * (12 * 16 * C + 2 * C + 2 * C + Vp);
         let stats = N * (12 * (4 + 12) + 2 + 1);
-        assert_eq!(plan.bytes.activations, 4 * (acts + stats + 2 * N));
+        assert_eq!(plan.bytes.activations, 4 * (acts + stats + 5 * N));
     }
 
     #[test]

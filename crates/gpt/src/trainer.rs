@@ -5,9 +5,9 @@ use wikigpt_ops::{Act, AdamW, Grad, Ops, Rounding, Slot, Stat, Ticket, Update, s
 use crate::activations::Purpose;
 use crate::generator::Generator;
 use crate::model::{self, Regularize};
-use crate::network::Network;
+use crate::network::{Network, mean};
 use crate::tensors::Tensors;
-use crate::{Array, Config, Error, Layout, Result};
+use crate::{Array, Batch, Config, Error, Layout, Result};
 
 /// Gradients hold this NaN until something is written there, so that a parameter the backward forgets is found. Its
 /// upper half is what a bf16 backend keeps of it, and no arithmetic makes it.
@@ -22,7 +22,8 @@ const WAITING: usize = 256;
 /// What one optimizer step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// The mean loss in nats over the targets of all micro-batches, before the update; 0 where no target counts.
+    /// The mean loss in nats over the targets of all micro-batches, weighted by their weights, before the update; 0 where no target
+    /// counts.
     pub loss: f64,
     /// The global norm of the gradient, before clipping.
     pub grad_norm: f64,
@@ -56,8 +57,8 @@ pub struct Trainer<O: Ops> {
     waiting: usize,
     /// The sum of losses read so far in this step.
     loss: f64,
-    /// The targets that counted in this step.
-    count: usize,
+    /// By how much the losses of this step count.
+    count: f64,
     /// Micro-batches in this step.
     micro_batches: usize,
     /// Whether every trained parameter is known to have received a gradient.
@@ -80,17 +81,28 @@ struct Pending {
     len: usize,
     /// The sum of losses read before.
     loss: f64,
-    /// The targets that counted.
-    count: usize,
+    /// By how much the losses count.
+    count: f64,
 }
 
 /// Numbers of the sequences that a step is made of.
 mod sequence {
+    use wikigpt_ops::Update;
+
+    use crate::Batch;
+
     /// The optimizer.
     pub const UPDATE: u32 = 0;
-    /// A micro-batch that sets the gradients, and one that adds to them; of each shape the next two numbers.
-    pub const SET: u32 = 1;
-    pub const ADD: u32 = 2;
+
+    /// Kinds of micro-batches of one shape.
+    pub const KINDS: u32 = 8;
+
+    /// A micro-batch of the first shape; of each other shape the next [`KINDS`] numbers. Other kernels run where gradients are added,
+    /// where rows hold several texts, and where weights are given.
+    pub fn micro_batch(batch: &Batch, update: Update) -> u32 {
+        let flags = [update == Update::Add, batch.starts.is_some(), batch.weights.is_some()];
+        1 + flags.iter().fold(0, |number, flag| 2 * number + u32::from(*flag))
+    }
 }
 
 impl<O: Ops> Trainer<O> {
@@ -126,7 +138,7 @@ impl<O: Ops> Trainer<O> {
             grads,
             waiting: 0,
             loss: 0.0,
-            count: 0,
+            count: 0.0,
             micro_batches: 0,
             complete: false,
             frozen: None,
@@ -297,17 +309,17 @@ impl<O: Ops> Trainer<O> {
         Ok(())
     }
 
-    /// The mean loss in nats over the targets (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), without dropout; 0 where
-    /// all are. Gradients stay as they are.
+    /// The mean loss in nats over the targets of a batch (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), weighted by its
+    /// weights, without dropout; 0 where all are. Gradients stay as they are.
     ///
     /// # Errors
-    /// [`Error::Config`] when a length is not B·T or a token is not in the vocabulary.
-    pub fn forward(&mut self, inputs: &[u32], targets: &[u32]) -> Result<f64> {
-        self.net.forward(&mut self.ops, inputs, targets)
+    /// [`Error::Config`] when a length is not B·T, a token is not in the vocabulary, or a start or weight is none.
+    pub fn forward(&mut self, batch: Batch) -> Result<f64> {
+        self.net.forward(&mut self.ops, batch)
     }
 
-    /// The losses (B,T) of the last [`forward`](Trainer::forward) or [`accumulate`](Trainer::accumulate), 0 where the target is
-    /// [`IGNORE`](wikigpt_ops::IGNORE).
+    /// The losses (B,T) of the last [`forward`](Trainer::forward) or [`accumulate`](Trainer::accumulate), each times its
+    /// weight, 0 where the target is [`IGNORE`](wikigpt_ops::IGNORE).
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.
@@ -315,12 +327,12 @@ impl<O: Ops> Trainer<O> {
         self.net.losses(&mut self.ops)
     }
 
-    /// The logits (B,T,V) of `inputs` (B,T), without dropout.
+    /// The logits (B,T,V) of `inputs` (B,T), texts that begin at `starts` as in a [`Batch`], without dropout.
     ///
     /// # Errors
     /// Those of [`forward`](Trainer::forward).
-    pub fn logits(&mut self, inputs: &[u32]) -> Result<Vec<f32>> {
-        self.net.logits(&mut self.ops, inputs)
+    pub fn logits(&mut self, inputs: &[u32], starts: Option<&[u32]>) -> Result<Vec<f32>> {
+        self.net.logits(&mut self.ops, inputs, starts)
     }
 
     /// The logits (positions,V) of `inputs` (B,T) at some positions b·T + t, without dropout.
@@ -331,23 +343,16 @@ impl<O: Ops> Trainer<O> {
     /// # Panics
     /// When a position is not in the batch.
     pub fn logits_at(&mut self, inputs: &[u32], positions: &[usize]) -> Result<Vec<f32>> {
-        self.net.logits_at(&mut self.ops, inputs, positions.iter().copied())
+        self.net.logits_at(&mut self.ops, inputs, None, positions.iter().copied())
     }
 
     /// Forward and backward of one micro-batch (B,T): the gradient of scale·Σ losses is set or added. With `scale` = 1/(the
-    /// targets of the whole step) the step's gradient is that of the mean loss.
+    /// [count](Batch::count) of the whole step) the step's gradient is that of the mean loss.
     ///
     /// # Errors
-    /// [`Error::Config`] when a length is not B·T, a token is not in the vocabulary, or `scale` is not finite;
-    /// [`Error::Ops`] when the dropout is not in [0, 1).
-    pub fn accumulate(
-        &mut self,
-        inputs: &[u32],
-        targets: &[u32],
-        scale: f32,
-        regularize: Regularize,
-        update: Update,
-    ) -> Result {
+    /// [`Error::Config`] when a length is not B·T, a token is not in the vocabulary, a start or weight is none, or `scale` is not
+    /// finite; [`Error::Ops`] when the dropout is not in [0, 1).
+    pub fn accumulate(&mut self, batch: Batch, scale: f32, regularize: Regularize, update: Update) -> Result {
         if !scale.is_finite() {
             return Err(Error::Config(format!("the loss cannot be scaled by {scale}")));
         }
@@ -355,21 +360,20 @@ impl<O: Ops> Trainer<O> {
             self.read_losses()?;
         }
         if update == Update::Set {
-            (self.waiting, self.loss, self.count, self.micro_batches) = (0, 0.0, 0, 0);
+            (self.waiting, self.loss, self.count, self.micro_batches) = (0, 0.0, 0.0, 0);
         }
         let (ops, net) = (&mut self.ops, &mut self.net);
-        let count = net.set_batch(ops, inputs, targets)?;
+        let (text, targets) = net.set_batch(ops, batch)?;
         let (shape, w, a) = (net.shape, &net.w, &net.a);
         let known = self.shapes.iter().position(|known| *known == (shape.B, shape.T)).unwrap_or(0);
-        let number = if update == Update::Set { sequence::SET } else { sequence::ADD };
-        ops.record(number + 2 * known as u32)?;
-        model::forward(ops, shape, w, a, net.inputs, regularize)?;
-        model::losses_forward_backward(ops, shape, w, a, net.targets, scale)?;
-        model::backward(ops, shape, w, &self.dw, a, net.inputs, regularize, update, self.frozen)?;
+        ops.record(sequence::micro_batch(&batch, update) + sequence::KINDS * known as u32)?;
+        model::forward(ops, shape, w, a, text, regularize)?;
+        model::losses_forward_backward(ops, shape, w, a, targets, scale)?;
+        model::backward(ops, shape, w, &self.dw, a, text, regularize, update, self.frozen)?;
         ops.sum(self.sums.slice(self.waiting..self.waiting + 1), a.losses)?;
         ops.submit()?;
         self.waiting += 1;
-        self.count += count;
+        self.count += batch.count();
         self.micro_batches += 1;
         Ok(())
     }
@@ -426,7 +430,7 @@ impl<O: Ops> Trainer<O> {
         let len = 1 + self.waiting;
         let outcome = self.ops.fetch(self.outcome.slice(0..len))?;
         self.pending = Some(Pending { outcome, len, loss: self.loss, count: self.count });
-        (self.waiting, self.loss, self.count, self.micro_batches) = (0, 0.0, 0, 0);
+        (self.waiting, self.loss, self.count, self.micro_batches) = (0, 0.0, 0.0, 0);
         Ok(())
     }
 
@@ -452,8 +456,7 @@ impl<O: Ops> Trainer<O> {
         self.ops.collect(read, outcome)?;
         let grad_norm = f64::from(read[0]);
         let loss = loss + read[1..].iter().map(|sum| f64::from(*sum)).sum::<f64>();
-        let loss = loss / count.max(1) as f64;
-        Ok(Some(StepReport { loss, grad_norm, skipped: !grad_norm.is_finite() }))
+        Ok(Some(StepReport { loss: mean(loss, count), grad_norm, skipped: !grad_norm.is_finite() }))
     }
 
     /// A generator of B sequences from the parameters as they are; its own memory is given back when it is dropped.

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wikigpt_gpt::{Config, Regularize, Trainer, init};
+use wikigpt_gpt::{Batch, Config, Regularize, Trainer, init};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{AdamW, Rounding, Update};
 
@@ -42,6 +42,7 @@ fn no_step_allocates() {
     let mut trainer = Trainer::new(Reference::new(), &config, 2, 6).unwrap();
     trainer.set_params(&init(&config, 3).unwrap()).unwrap();
     let tokens: Vec<u32> = (0..12).collect();
+    let (starts, weights) = ([0, 0, 2, 2, 2, 2, 0, 1, 1, 1, 4, 4], [0.5; 12]);
     let adamw = AdamW {
         lr: 1e-3,
         beta1: 0.9,
@@ -54,10 +55,12 @@ fn no_step_allocates() {
     };
     let mut step = || {
         let regularize = Regularize { dropout: 0.1, seed: 1 };
-        trainer.accumulate(&tokens, &tokens, 0.1, regularize, Update::Set).unwrap();
-        trainer.accumulate(&tokens, &tokens, 0.1, regularize, Update::Add).unwrap();
+        trainer.accumulate(Batch::new(&tokens, &tokens), 0.1, regularize, Update::Set).unwrap();
+        trainer.accumulate(Batch::new(&tokens, &tokens), 0.1, regularize, Update::Add).unwrap();
+        let packed = Batch { starts: Some(&starts), weights: Some(&weights), ..Batch::new(&tokens, &tokens) };
+        trainer.accumulate(packed, 0.1, regularize, Update::Add).unwrap();
         trainer.step(adamw).unwrap();
-        trainer.forward(&tokens, &tokens).unwrap();
+        trainer.forward(Batch::new(&tokens, &tokens)).unwrap();
         trainer.losses().unwrap();
     };
     assert_eq!(allocations(&mut step), 0);

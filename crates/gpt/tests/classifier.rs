@@ -2,7 +2,7 @@
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 use wikigpt_cpu::cpu;
-use wikigpt_gpt::{Config, Evaluator, Generator, Layout, Regularize, Trainer, init};
+use wikigpt_gpt::{Batch, Config, Evaluator, Generator, Layout, Regularize, Trainer, init};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{AdamW, IGNORE, Ops, Update};
 
@@ -80,10 +80,10 @@ fn labels_are_learnt() {
     let mut trainer = trainer(cpu(2).unwrap(), &config, 6, 24);
     let (inputs, targets) = batch(&[7, 21, 5, 12, 24, 3], 24, 0);
     for step in 1..=60 {
-        trainer.accumulate(&inputs, &targets, 1.0 / 6.0, Regularize::NONE, Update::Set).unwrap();
+        trainer.accumulate(Batch::new(&inputs, &targets), 1.0 / 6.0, Regularize::NONE, Update::Set).unwrap();
         trainer.step(adamw(step)).unwrap();
     }
-    assert!(trainer.forward(&inputs, &targets).unwrap() < 0.05);
+    assert!(trainer.forward(Batch::new(&inputs, &targets)).unwrap() < 0.05);
 }
 
 #[test]
@@ -97,11 +97,13 @@ fn smaller_batches_fit_into_the_memory_of_larger_ones() {
             let (inputs, targets) = batch(&[9, 4, 7], 9, 0);
             // What a larger batch left in memory is of no account.
             if trainer.reshape(4, 24).is_ok() {
-                trainer.accumulate(&first.0, &first.1, 0.25, Regularize::NONE, Update::Set).unwrap();
+                trainer
+                    .accumulate(Batch::new(&first.0, &first.1), 0.25, Regularize::NONE, Update::Set)
+                    .unwrap();
             }
             trainer.reshape(3, 9).unwrap();
-            trainer.accumulate(&inputs, &targets, 0.25, regularize, Update::Set).unwrap();
-            trainer.accumulate(&inputs, &targets, 0.25, regularize, Update::Add).unwrap();
+            trainer.accumulate(Batch::new(&inputs, &targets), 0.25, regularize, Update::Set).unwrap();
+            trainer.accumulate(Batch::new(&inputs, &targets), 0.25, regularize, Update::Add).unwrap();
             trainer.step(adamw(1)).unwrap();
         }
         assert_eq!(large.losses().unwrap(), small.losses().unwrap());
@@ -129,7 +131,12 @@ fn frozen_layers_stay_as_they_are() {
             };
             for trainer in [&mut whole, &mut part] {
                 trainer
-                    .accumulate(&inputs, &targets, 0.2, Regularize { dropout: 0.1, seed: 1 }, Update::Set)
+                    .accumulate(
+                        Batch::new(&inputs, &targets),
+                        0.2,
+                        Regularize { dropout: 0.1, seed: 1 },
+                        Update::Set,
+                    )
                     .unwrap();
             }
             let (a, b) = (whole.grads().unwrap(), part.grads().unwrap());
@@ -139,7 +146,7 @@ fn frozen_layers_stay_as_they_are() {
             let norm = b[first..].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
             let report = part.step(adamw(1)).unwrap();
             assert!((report.grad_norm / norm - 1.0).abs() < 1e-5, "{} and {norm}", report.grad_norm);
-            part.accumulate(&inputs, &targets, 0.2, Regularize::NONE, Update::Set).unwrap();
+            part.accumulate(Batch::new(&inputs, &targets), 0.2, Regularize::NONE, Update::Set).unwrap();
             part.step(adamw(2)).unwrap();
             let after = part.params().unwrap();
             assert!(before[..first].iter().zip(&after).all(|(a, b)| a.to_bits() == b.to_bits()));
@@ -155,11 +162,11 @@ fn frozen_layers_stay_as_they_are() {
 #[test]
 fn a_label_that_there_is_not_is_refused() {
     let mut trainer = trainer(Reference::new(), &classifier(), 1, 2);
-    let error = trainer.forward(&[1, 2], &[IGNORE, 3]).unwrap_err().to_string();
+    let error = trainer.forward(Batch::new(&[1, 2], &[IGNORE, 3])).unwrap_err().to_string();
     assert_eq!(error, "targets hold 3 at position 1, but the model's labels are 3");
-    let error = trainer.forward(&[1, 131], &[IGNORE, 2]).unwrap_err().to_string();
+    let error = trainer.forward(Batch::new(&[1, 131], &[IGNORE, 2])).unwrap_err().to_string();
     assert_eq!(error, "inputs hold 131 at position 1, but the model's vocabulary has 131");
-    assert!(trainer.forward(&[1, 130], &[IGNORE, 2]).is_ok());
+    assert!(trainer.forward(Batch::new(&[1, 130], &[IGNORE, 2])).is_ok());
 }
 
 #[test]

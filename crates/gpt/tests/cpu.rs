@@ -2,7 +2,7 @@
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 use wikigpt_cpu::cpu;
-use wikigpt_gpt::{Config, Generator, Regularize, Trainer, init};
+use wikigpt_gpt::{Batch, Config, Generator, Regularize, Trainer, init};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
@@ -38,7 +38,7 @@ fn train<O: Ops>(ops: O, config: &Config) -> (Vec<[f64; 2]>, Vec<f32>) {
             let at = 10 * step as u32 + i as u32;
             let regularize = Regularize { dropout: 0.1, seed: at.into() };
             let scale = 1.0 / (2 * B * T) as f32;
-            trainer.accumulate(&tokens(at), &tokens(at + 1), scale, regularize, update).unwrap();
+            trainer.accumulate(Batch::new(&tokens(at), &tokens(at + 1)), scale, regularize, update).unwrap();
         }
         let adamw = AdamW {
             lr: 1e-3,

@@ -26,7 +26,7 @@ fn params(config: &Config) -> Vec<f32> {
 /// The logits after the last of `tokens`, without a cache.
 fn uncached(config: &Config, params: &[f32], tokens: &[u32]) -> Vec<f32> {
     let mut model = Evaluator::new(Reference::new(), config, params, 1, tokens.len()).unwrap();
-    let logits = model.logits(tokens).unwrap();
+    let logits = model.logits(tokens, None).unwrap();
     logits[(tokens.len() - 1) * config.vocab_size..].to_vec()
 }
 

@@ -1,7 +1,7 @@
 //! The hand-derived backward of the whole model against central differences in float64.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
-use wikigpt_gpt::{Config, Layout, Regularize, Trainer};
+use wikigpt_gpt::{Batch, Config, Layout, Regularize, Trainer};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{IGNORE, Update};
 
@@ -38,6 +38,9 @@ struct Case {
     params: Vec<f64>,
     inputs: Vec<u32>,
     targets: Vec<u32>,
+    /// Of two texts in the first row and three in the second.
+    starts: Option<Vec<u32>>,
+    weights: Option<Vec<f32>>,
     regularize: Regularize,
     /// Where the first parameter lies that is trained.
     trained: usize,
@@ -76,14 +79,24 @@ impl Case {
         inputs[3] = inputs[1];
         let targets = vec![IGNORE; B * T];
         let trainer = Trainer::new(Reference::new(), config, B, T).unwrap();
-        Case { trainer, params, inputs, targets, regularize: Regularize { dropout, seed: 9 }, trained: 0 }
+        let regularize = Regularize { dropout, seed: 9 };
+        Case { trainer, params, inputs, targets, starts: None, weights: None, regularize, trained: 0 }
+    }
+
+    /// With several texts a row, whose losses count differently.
+    fn packed(self) -> Case {
+        let weights = (0..B * T).map(|n| 0.5 + (n % 3) as f32).collect();
+        Case { starts: Some(vec![0, 0, 2, 2, 2, 0, 1, 1, 3, 3]), weights: Some(weights), ..self }
     }
 
     /// scale·Σ losses, the backward done beside it.
     fn loss(&mut self, params: &[f64], update: Update) -> f64 {
         let slot = self.trainer.param_slot();
         self.trainer.backend().write(slot, params).unwrap();
-        self.trainer.accumulate(&self.inputs, &self.targets, SCALE, self.regularize, update).unwrap();
+        let batch = Batch::new(&self.inputs, &self.targets);
+        let (starts, weights) = (self.starts.as_deref(), self.weights.as_deref());
+        let batch = Batch { starts, weights, ..batch };
+        self.trainer.accumulate(batch, SCALE, self.regularize, update).unwrap();
         let slot = self.trainer.loss_slot();
         let losses: f64 = self.trainer.backend().read(slot).unwrap().iter().sum();
         losses * f64::from(SCALE)
@@ -170,11 +183,20 @@ fn a_classifier_with_dropout_and_frozen_layers() {
     }
 }
 
+#[test]
+fn tied_with_biases_packed() {
+    Case::new(true, true, 0.0).packed().check();
+}
+
+#[test]
+fn untied_without_biases_with_dropout_packed() {
+    Case::new(false, false, 0.2).packed().check();
+}
+
 /// Setting and then adding is the gradient of the sum, in every parameter.
 #[test]
 fn adding_adds() {
-    for tied in [true, false] {
-        let mut case = Case::new(true, tied, 0.0);
+    for mut case in [Case::new(true, true, 0.0), Case::new(true, false, 0.0).packed()] {
         let params = case.params.clone();
         case.loss(&params, Update::Set);
         let once = case.grads();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wikigpt_cpu::{Cpu, cpu};
 use wikigpt_gpt::files::{Model, load_model};
-use wikigpt_gpt::{Decay, Regularize, Schedule, Trainer};
+use wikigpt_gpt::{Batch, Decay, Regularize, Schedule, Trainer};
 use wikigpt_ops::{AdamW, Rounding, Update};
 
 const B: usize = 8;
@@ -111,7 +111,7 @@ fn the_first_batch_has_the_references_logits_and_gradients() {
     let (inputs, targets) = batch(&reference.train, 0);
     let mut trainer = trainer(&reference.model);
 
-    let logits = trainer.logits(&inputs).unwrap();
+    let logits = trainer.logits(&inputs, None).unwrap();
     let expected = &reference.curve.logits_0;
     let V = reference.model.config.vocab_size;
     for (n, expected) in [(0, &expected.b0_t0_first8), (2 * T - 1, &expected.b1_tlast_first8)] {
@@ -125,7 +125,9 @@ fn the_first_batch_has_the_references_logits_and_gradients() {
     assert!((sum - expected.sum).abs() <= 0.05, "{sum} and {}", expected.sum);
     assert!((l2 - expected.l2).abs() <= 1e-3, "{l2} and {}", expected.l2);
 
-    trainer.accumulate(&inputs, &targets, 1.0 / (B * T) as f32, Regularize::NONE, Update::Set).unwrap();
+    trainer
+        .accumulate(Batch::new(&inputs, &targets), 1.0 / (B * T) as f32, Regularize::NONE, Update::Set)
+        .unwrap();
     let grads = trainer.grads().unwrap();
     same_norms(&norms(&trainer, &grads), &reference.curve.grad_l2_step0, 1e-4);
 }
@@ -140,7 +142,7 @@ fn sixty_steps_have_the_references_losses() {
         let mut loss = 0.0;
         for i in 0..10 {
             let (inputs, targets) = batch(&reference.valid, i);
-            loss += trainer.forward(&inputs, &targets).unwrap() / 10.0;
+            loss += trainer.forward(Batch::new(&inputs, &targets)).unwrap() / 10.0;
         }
         let theirs = curve.val_loss[&step.to_string()];
         assert!((loss - theirs).abs() <= 2e-3, "validation before step {step}: {loss} and {theirs}");
@@ -154,7 +156,9 @@ fn sixty_steps_have_the_references_losses() {
         let lr = schedule.at(step as u64);
         assert!((lr - curve.lr[step]).abs() <= 1e-12, "step {step}: lr {lr} and {}", curve.lr[step]);
         let (inputs, targets) = batch(&reference.train, step);
-        trainer.accumulate(&inputs, &targets, 1.0 / (B * T) as f32, Regularize::NONE, Update::Set).unwrap();
+        trainer
+            .accumulate(Batch::new(&inputs, &targets), 1.0 / (B * T) as f32, Regularize::NONE, Update::Set)
+            .unwrap();
         let report = trainer
             .step(AdamW {
                 lr: lr as f32,

@@ -1,7 +1,7 @@
 //! Steps of the trainer: gathered gradients, the optimizer, what is refused.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
-use wikigpt_gpt::{Array, Config, Error, Evaluator, Regularize, StepReport, Trainer, init};
+use wikigpt_gpt::{Array, Batch, Config, Error, Evaluator, Regularize, StepReport, Trainer, init};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{AdamW, Dropout, IGNORE, Ops, Rounding, Update};
 
@@ -62,7 +62,7 @@ fn train(micro_batches: usize, regularize: Regularize) -> (Vec<StepReport>, Vec<
         let (inputs, targets) = (tokens(4, step as u32), tokens(4, step as u32 + 1));
         for (i, (inputs, targets)) in inputs.chunks(B * T).zip(targets.chunks(B * T)).enumerate() {
             let update = if i == 0 { Update::Set } else { Update::Add };
-            trainer.accumulate(inputs, targets, SCALE, regularize, update).unwrap();
+            trainer.accumulate(Batch::new(inputs, targets), SCALE, regularize, update).unwrap();
         }
         reports.push(trainer.step(adamw(step)).unwrap());
     }
@@ -92,11 +92,13 @@ fn the_same_run_gives_the_same_bits() {
 fn the_loss_is_that_of_the_forward() {
     let mut trainer = trainer(&config(), 2);
     let (inputs, targets) = (tokens(2, 1), tokens(2, 2));
-    let loss = trainer.forward(&inputs, &targets).unwrap();
+    let loss = trainer.forward(Batch::new(&inputs, &targets)).unwrap();
     let by_token = trainer.losses().unwrap().to_vec();
     let mean = by_token.iter().map(|loss| f64::from(*loss)).sum::<f64>() / (2 * T) as f64;
     assert!((loss - mean).abs() < 1e-6 && (loss - 13_f64.ln()).abs() < 0.1, "{loss} and {mean}");
-    trainer.accumulate(&inputs, &targets, 1.0 / (2 * T) as f32, Regularize::NONE, Update::Set).unwrap();
+    trainer
+        .accumulate(Batch::new(&inputs, &targets), 1.0 / (2 * T) as f32, Regularize::NONE, Update::Set)
+        .unwrap();
     let report = trainer.step(adamw(1)).unwrap();
     assert!((report.loss - loss).abs() < 1e-7, "{report:?} and {loss}");
     assert!(!report.skipped);
@@ -107,8 +109,8 @@ fn the_loss_is_that_of_the_forward() {
 fn logits_and_losses_agree() {
     let mut trainer = trainer(&config(), 1);
     let (inputs, targets) = (tokens(1, 1), tokens(1, 2));
-    let logits = trainer.logits(&inputs).unwrap();
-    trainer.forward(&inputs, &targets).unwrap();
+    let logits = trainer.logits(&inputs, None).unwrap();
+    trainer.forward(Batch::new(&inputs, &targets)).unwrap();
     for (t, loss) in trainer.losses().unwrap().iter().enumerate() {
         let row = &logits[t * 13..][..13];
         let expected = row.iter().map(|x| x.exp()).sum::<f32>().ln() - row[targets[t] as usize];
@@ -121,16 +123,16 @@ fn ignored_targets_take_no_part() {
     let mut trainer = trainer(&config(), 1);
     let (inputs, mut targets) = (tokens(1, 1), tokens(1, 2));
     targets[2..].fill(IGNORE);
-    let loss = trainer.forward(&inputs, &targets).unwrap();
+    let loss = trainer.forward(Batch::new(&inputs, &targets)).unwrap();
     let losses = trainer.losses().unwrap();
     assert_eq!(losses[2..], [0.0; T - 2]);
     assert!((loss - f64::from(losses[0] + losses[1]) / 2.0).abs() < 1e-6);
-    trainer.accumulate(&inputs, &targets, 0.5, Regularize::NONE, Update::Set).unwrap();
+    trainer.accumulate(Batch::new(&inputs, &targets), 0.5, Regularize::NONE, Update::Set).unwrap();
     assert!((trainer.step(adamw(1)).unwrap().loss - loss).abs() < 1e-6);
 
     targets.fill(IGNORE);
-    assert_eq!(trainer.forward(&inputs, &targets).unwrap(), 0.0);
-    trainer.accumulate(&inputs, &targets, 1.0, Regularize::NONE, Update::Set).unwrap();
+    assert_eq!(trainer.forward(Batch::new(&inputs, &targets)).unwrap(), 0.0);
+    trainer.accumulate(Batch::new(&inputs, &targets), 1.0, Regularize::NONE, Update::Set).unwrap();
     let report = trainer.step(adamw(2)).unwrap();
     assert_eq!((report.loss, report.grad_norm), (0.0, 0.0));
 }
@@ -144,11 +146,11 @@ fn an_evaluator_computes_what_the_trainer_does() {
             Evaluator::new(Reference::new(), &config, &trainer.params().unwrap(), 3, T).unwrap();
         let (inputs, targets) = (tokens(3, 1), tokens(3, 2));
         assert_eq!(
-            trainer.forward(&inputs, &targets).unwrap(),
-            evaluator.forward(&inputs, &targets).unwrap()
+            trainer.forward(Batch::new(&inputs, &targets)).unwrap(),
+            evaluator.forward(Batch::new(&inputs, &targets)).unwrap()
         );
         assert_eq!(trainer.losses().unwrap(), evaluator.losses().unwrap());
-        assert_eq!(trainer.logits(&inputs).unwrap(), evaluator.logits(&inputs).unwrap());
+        assert_eq!(trainer.logits(&inputs, None).unwrap(), evaluator.logits(&inputs, None).unwrap());
     }
 }
 
@@ -159,9 +161,9 @@ fn a_forward_leaves_the_step_alone() {
         let mut trainer = trainer(&config(), 2);
         for (i, update) in [Update::Set, Update::Add].into_iter().enumerate() {
             let (inputs, targets) = (tokens(2, i as u32), tokens(2, 7));
-            trainer.accumulate(&inputs, &targets, SCALE, Regularize::NONE, update).unwrap();
+            trainer.accumulate(Batch::new(&inputs, &targets), SCALE, Regularize::NONE, update).unwrap();
             if evaluate {
-                trainer.forward(&targets, &inputs).unwrap();
+                trainer.forward(Batch::new(&targets, &inputs)).unwrap();
                 drop(trainer.generator(1).unwrap());
             }
         }
@@ -176,7 +178,12 @@ fn decay_applies_to_tensors_of_two_dimensions() {
     let mut trainer = trainer(&config(), 2);
     let before = trainer.params().unwrap();
     trainer
-        .accumulate(&tokens(2, 1), &tokens(2, 2), 1.0 / (2 * T) as f32, Regularize::NONE, Update::Set)
+        .accumulate(
+            Batch::new(&tokens(2, 1), &tokens(2, 2)),
+            1.0 / (2 * T) as f32,
+            Regularize::NONE,
+            Update::Set,
+        )
         .unwrap();
     let grads = trainer.grads().unwrap();
     let report = trainer.step(AdamW { clip: None, ..adamw(1) }).unwrap();
@@ -199,7 +206,9 @@ fn decay_applies_to_tensors_of_two_dimensions() {
 fn clipping_scales_the_gradient_to_its_limit() {
     let run = |scale: f32, clip| {
         let mut trainer = trainer(&config(), 2);
-        trainer.accumulate(&tokens(2, 1), &tokens(2, 2), scale, Regularize::NONE, Update::Set).unwrap();
+        trainer
+            .accumulate(Batch::new(&tokens(2, 1), &tokens(2, 2)), scale, Regularize::NONE, Update::Set)
+            .unwrap();
         let report = trainer.step(AdamW { clip, ..adamw(1) }).unwrap();
         let [m, _] = trainer.moments().unwrap();
         (report.grad_norm, m)
@@ -216,7 +225,7 @@ fn clipping_scales_the_gradient_to_its_limit() {
 fn moments_and_parameters_continue_a_run() {
     let go = |trainer: &mut Trainer<Reference>, step: u64| {
         let (inputs, targets) = (tokens(2, step as u32), tokens(2, step as u32 + 3));
-        trainer.accumulate(&inputs, &targets, SCALE, Regularize::NONE, Update::Set).unwrap();
+        trainer.accumulate(Batch::new(&inputs, &targets), SCALE, Regularize::NONE, Update::Set).unwrap();
         trainer.step(adamw(step)).unwrap()
     };
     let mut first = trainer(&config(), 2);
@@ -249,7 +258,9 @@ fn a_norm_that_is_not_finite_changes_nothing_and_is_reported() {
     let at = trainer.layout().blocks[1].c_fc.weight.start;
     params[at] = f32::NAN;
     trainer.set_params(&params).unwrap();
-    trainer.accumulate(&tokens(2, 1), &tokens(2, 2), SCALE, Regularize::NONE, Update::Set).unwrap();
+    trainer
+        .accumulate(Batch::new(&tokens(2, 1), &tokens(2, 2)), SCALE, Regularize::NONE, Update::Set)
+        .unwrap();
     let report = trainer.step(adamw(1)).unwrap();
     assert!(report.skipped && report.grad_norm.is_nan() && report.loss.is_nan(), "{report:?}");
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -261,7 +272,9 @@ fn a_norm_that_is_not_finite_changes_nothing_and_is_reported() {
 #[test]
 fn a_parameter_without_a_gradient_is_an_error() {
     let mut trainer = trainer(&config(), 2);
-    trainer.accumulate(&tokens(2, 1), &tokens(2, 2), SCALE, Regularize::NONE, Update::Add).unwrap();
+    trainer
+        .accumulate(Batch::new(&tokens(2, 1), &tokens(2, 2)), SCALE, Regularize::NONE, Update::Add)
+        .unwrap();
     match trainer.step(adamw(1)) {
         Err(Error::NoGradient { tensor }) => assert_eq!(tensor, "wte.weight"),
         other => panic!("{other:?}"),
@@ -272,7 +285,9 @@ fn a_parameter_without_a_gradient_is_an_error() {
     let slot = trainer.grad_slot();
     let mut untouched = vec![0.0; lost.len()];
     trainer.backend().download(&mut untouched, slot.slice(lost.clone())).unwrap();
-    trainer.accumulate(&tokens(2, 1), &tokens(2, 2), SCALE, Regularize::NONE, Update::Set).unwrap();
+    trainer
+        .accumulate(Batch::new(&tokens(2, 1), &tokens(2, 2)), SCALE, Regularize::NONE, Update::Set)
+        .unwrap();
     trainer.backend().upload(slot.slice(lost), &untouched).unwrap();
     let error = trainer.step(adamw(1)).unwrap_err().to_string();
     assert!(error.starts_with("h.1.ln_2.bias received no gradient"), "{error}");
@@ -282,10 +297,12 @@ fn a_parameter_without_a_gradient_is_an_error() {
 fn many_micro_batches_lose_no_loss() {
     let mut trainer = trainer(&config(), 1);
     let (inputs, targets) = (tokens(1, 1), tokens(1, 2));
-    let loss = trainer.forward(&inputs, &targets).unwrap();
+    let loss = trainer.forward(Batch::new(&inputs, &targets)).unwrap();
     for i in 0..600 {
         let update = if i == 0 { Update::Set } else { Update::Add };
-        trainer.accumulate(&inputs, &targets, 1.0 / (600 * T) as f32, Regularize::NONE, update).unwrap();
+        trainer
+            .accumulate(Batch::new(&inputs, &targets), 1.0 / (600 * T) as f32, Regularize::NONE, update)
+            .unwrap();
     }
     assert!((trainer.step(adamw(1)).unwrap().loss - loss).abs() < 1e-6);
 }
@@ -297,15 +314,17 @@ fn bad_arguments_are_one_clear_sentence() {
     let mut outside = good.clone();
     outside[3] = 13;
     let mut messages = vec![
-        trainer.forward(&good[1..], &good).unwrap_err(),
-        trainer.forward(&outside, &good).unwrap_err(),
-        trainer.forward(&good, &outside).unwrap_err(),
-        trainer.accumulate(&good, &good, f32::NAN, none, Update::Set).unwrap_err(),
-        trainer.accumulate(&good, &good, 1.0, Regularize { dropout: 1.0, seed: 0 }, Update::Set).unwrap_err(),
+        trainer.forward(Batch::new(&good[1..], &good)).unwrap_err(),
+        trainer.forward(Batch::new(&outside, &good)).unwrap_err(),
+        trainer.forward(Batch::new(&good, &outside)).unwrap_err(),
+        trainer.accumulate(Batch::new(&good, &good), f32::NAN, none, Update::Set).unwrap_err(),
+        trainer
+            .accumulate(Batch::new(&good, &good), 1.0, Regularize { dropout: 1.0, seed: 0 }, Update::Set)
+            .unwrap_err(),
         trainer.set_params(&[0.0]).unwrap_err(),
         trainer.step(adamw(1)).unwrap_err(),
     ];
-    trainer.accumulate(&good, &good, 1.0, none, Update::Set).unwrap();
+    trainer.accumulate(Batch::new(&good, &good), 1.0, none, Update::Set).unwrap();
     messages.push(trainer.step(adamw(0)).unwrap_err());
     messages.push(Trainer::new(Reference::new(), &config(), 2, 9).err().unwrap());
     let expected = [

@@ -59,12 +59,13 @@ impl Plan {
 }
 
 /// What the program is specialised on.
-fn defines(op: &'static str, HS: usize, dropout: Dropout) -> Result<[Define; 2]> {
+fn defines(op: &'static str, HS: usize, dropout: Dropout, starts: bool) -> Result<[Define; 3]> {
     if HS > LARGEST_HEAD {
         let message = format!("HS may be up to {LARGEST_HEAD} on a GPU, got {HS}: use more heads");
         return Err(Error::Argument { op, message });
     }
-    Ok([("HS", HS.to_string()), ("DROPOUT", u32::from(dropout.p != 0.0).to_string())])
+    let flag = |given| u32::from(given).to_string();
+    Ok([("HS", HS.to_string()), ("DROPOUT", flag(dropout.p != 0.0)), ("STARTS", flag(starts))])
 }
 
 /// Dropout as the kernels take it.
@@ -72,12 +73,13 @@ fn mask(dropout: Dropout) -> [Value; 4] {
     [dropout.seed.into(), dropout.site.into(), dropout.threshold().into(), (dropout.scale() as f32).into()]
 }
 
-/// out\[t\] = Σ_{t2 ≤ t} mask·p\[t,t2\]·v\[t2\], p the softmax of q\[t\]·k\[t2\]/√HS.
+/// out\[t\] = Σ mask·p\[t,t2\]·v\[t2\] over the t2 that t sees, p the softmax of q\[t\]·k\[t2\]/√HS.
 pub fn attention_forward(
     gpu: &mut Gpu,
     out: Tensor,
     lse: Tensor,
     qkv: Tensor,
+    starts: Option<Tensor>,
     B: usize,
     T: usize,
     NH: usize,
@@ -86,9 +88,10 @@ pub fn attention_forward(
 ) -> Result {
     const OP: &str = "attention_forward";
     let plan = Plan::ampere(gpu, HS, &[out, qkv], 1).unwrap_or_else(|| Plan::simt_forward(HS));
-    let kernel = gpu.kernel(OP, plan.source, &defines(OP, HS, dropout)?, OP)?;
+    let kernel = gpu.kernel(OP, plan.source, &defines(OP, HS, dropout, starts.is_some())?, OP)?;
     let geometry = plan.geometry(OP, B * NH, T)?;
-    let mut values = vec![out.into(), lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
+    let mut values =
+        vec![out.into(), lse.into(), qkv.into(), starts.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     values.extend(mask(dropout));
     gpu.launch(OP, OP, &kernel, geometry, &values)
 }
@@ -101,6 +104,7 @@ pub fn attention_backward(
     out: Tensor,
     lse: Tensor,
     qkv: Tensor,
+    starts: Option<Tensor>,
     B: usize,
     T: usize,
     NH: usize,
@@ -110,10 +114,10 @@ pub fn attention_backward(
     const OP: &str = "attention_backward";
     const Q: &str = "attention_backward_q";
     const KV: &str = "attention_backward_kv";
-    let defines = defines(OP, HS, dropout)?;
+    let defines = defines(OP, HS, dropout, starts.is_some())?;
     let plan = Plan::ampere(gpu, HS, &[dqkv, dout, out, qkv], 2).unwrap_or_else(|| Plan::simt_backward(HS));
     let geometry = plan.geometry(OP, B * NH, T)?;
-    let mut rest = vec![lse.into(), qkv.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
+    let mut rest = vec![lse.into(), qkv.into(), starts.into(), dim(OP, "T", T)?, dim(OP, "NH", NH)?];
     rest.extend(mask(dropout));
     let delta = Value::Ptr(gpu.scratch(B * NH * T * size_of::<f32>())?);
 
@@ -150,7 +154,7 @@ pub fn attention_cached_forward(
     } else {
         (OP, Plan::simt_forward(HS).geometry(OP, B * NH, Tn)?)
     };
-    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, Dropout::NONE)?, name)?;
+    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, Dropout::NONE, false)?, name)?;
     let mut values = vec![out.into(), kcache.into(), vcache.into(), qkv.into()];
     for (name, n) in [("Tn", Tn), ("pos", pos), ("Tmax", Tmax), ("NH", NH)] {
         values.push(dim(OP, name, n)?);

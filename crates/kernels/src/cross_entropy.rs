@@ -17,6 +17,7 @@ pub fn cross_entropy_forward(
     losses: Tensor,
     logits: Tensor,
     targets: Tensor,
+    weights: Option<Tensor>,
     N: usize,
     V: usize,
     Vp: usize,
@@ -24,7 +25,7 @@ pub fn cross_entropy_forward(
     const OP: &str = "cross_entropy_forward";
     let (n, v, vp) = (int(OP, "N", N)?, int(OP, "V", V)?, int(OP, "Vp", Vp)?);
     let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
-    let values = [losses.into(), logits.into(), targets.into(), v.into(), vp.into()];
+    let values = [losses.into(), logits.into(), targets.into(), weights.into(), v.into(), vp.into()];
     gpu.launch(OP, OP, &kernel, Geometry::line(n as u32, THREADS), &values)
 }
 
@@ -34,6 +35,7 @@ pub fn cross_entropy_forward_backward(
     losses: Tensor,
     logits: Tensor,
     targets: Tensor,
+    weights: Option<Tensor>,
     N: usize,
     V: usize,
     Vp: usize,
@@ -46,7 +48,7 @@ pub fn cross_entropy_forward_backward(
     let staged = bytes + SCRATCH <= most;
     let kernel = gpu.kernel(OP, CROSS_ENTROPY, &[], OP)?;
     let geometry = Geometry::line(n as u32, THREADS).shared(if staged { bytes } else { 0 } as u32);
-    let values =
-        [losses.into(), logits.into(), targets.into(), v.into(), vp.into(), scale.into(), staged.into()];
+    let tensors = [losses.into(), logits.into(), targets.into(), weights.into()];
+    let values = [&tensors[..], &[v.into(), vp.into(), scale.into(), staged.into()]].concat();
     gpu.launch(OP, OP, &kernel, geometry, &values)
 }

@@ -20,29 +20,30 @@ pub fn embedding_forward(
     gpu: &mut Gpu,
     out: Tensor,
     tokens: Tensor,
+    positions: Option<Tensor>,
     wte: Tensor,
     wpe: Tensor,
     B: usize,
     T: usize,
     C: usize,
-    pos: usize,
 ) -> Result {
     const OP: &str = "embedding_forward";
     let width = width(gpu, C, &[out, wte, wpe]);
-    let dims = [int(OP, "B", B)?, int(OP, "T", T)?, int(OP, "C", C)?, int(OP, "pos", pos)?, width as i32];
+    let dims = [int(OP, "B", B)?, int(OP, "T", T)?, int(OP, "C", C)?, width as i32];
     let kernel = gpu.kernel(OP, EMBEDDING, &[], OP)?;
     let geometry = Geometry::plane(T.div_ceil(WARPS), C.div_ceil(32 * width), THREADS);
-    let tensors = [out, tokens, wte, wpe].map(Value::from);
+    let tensors = [out.into(), tokens.into(), positions.into(), wte.into(), wpe.into()];
     gpu.launch(OP, OP, &kernel, geometry, &[&tensors[..], &dims.map(Value::from)].concat())
 }
 
-/// dwte += the rows of dout by token, dwpe (set or added) by position.
+/// dwte += the rows of dout by token, dwpe (set or added) by position; but with `positions` always added.
 pub fn embedding_backward(
     gpu: &mut Gpu,
     dwte: Tensor,
     dwpe: Tensor,
     dout: Tensor,
     tokens: Tensor,
+    positions: Option<Tensor>,
     B: usize,
     T: usize,
     C: usize,
@@ -51,11 +52,14 @@ pub fn embedding_backward(
     const OP: &str = "embedding_backward";
     let width = width(gpu, C, &[dwte, dwpe, dout]);
     let rows = dwpe.len / C;
-    let positions = int(OP, "B·T", B * T)?;
+    let all = int(OP, "B·T", B * T)?;
     let [b, t, c, table] =
         [("B", B), ("T", T), ("C", C), ("wpe's rows", rows)].map(|(name, n)| int(OP, name, n));
     let (b, t, c, table) = (b?, t?, c?, table?);
-    by_token(gpu, OP, dwte, dout, tokens, positions, c, width)?;
+    add_by_row(gpu, OP, dwte, dout, tokens, all, c, width)?;
+    if let Some(positions) = positions {
+        return add_by_row(gpu, OP, dwpe, dout, positions, all, c, width);
+    }
 
     const POSITIONS: &str = "embedding_backward_positions";
     let kernel = gpu.kernel(OP, EMBEDDING, &[], POSITIONS)?;
@@ -73,13 +77,13 @@ pub fn embedding_backward(
     gpu.launch(OP, POSITIONS, &kernel, geometry, &values)
 }
 
-/// Sorts the positions by token and adds up each token's rows.
-fn by_token(
+/// Sorts the positions by the row of a table that each of them chose, and adds its gradients to each row.
+fn add_by_row(
     gpu: &mut Gpu,
     op: &'static str,
-    dwte: Tensor,
+    table: Tensor,
     dout: Tensor,
-    tokens: Tensor,
+    chosen: Tensor,
     positions: i32,
     c: i32,
     width: usize,
@@ -107,8 +111,8 @@ fn by_token(
     let [count, scan, scatter] = [COUNT, SCAN, SCATTER].map(|name| gpu.kernel(op, EMBEDDING, &[], name));
     let (count, scan, scatter) = (count?, scan?, scatter?);
     let blocks = Geometry::line(tiles as u32, THREADS);
-    let (mut keys, mut order) = (Value::from(tokens), Value::Ptr(0));
-    let bits = usize::BITS - (dwte.len / C - 1).leading_zeros();
+    let (mut keys, mut order) = (Value::from(chosen), Value::Ptr(0));
+    let bits = usize::BITS - (table.len / C - 1).leading_zeros();
     for pass in 0..bits.div_ceil(DIGIT_BITS).max(1) {
         let shift = Value::from((pass * DIGIT_BITS) as i32);
         let [keys_out, order_out] = lists[pass as usize % 2];
@@ -124,10 +128,10 @@ fn by_token(
     let kernel = gpu.kernel(op, EMBEDDING, &[], TOKENS)?;
     let warps = int(op, "the number of warps", chunks * columns)? as usize;
     let geometry = Geometry::plane(warps.div_ceil(WARPS), 1, THREADS);
-    let values = [&[dwte.into(), partial, dout.into(), keys, order], &dims[..]].concat();
+    let values = [&[table.into(), partial, dout.into(), keys, order], &dims[..]].concat();
     gpu.launch(op, TOKENS, &kernel, geometry, &values)?;
 
     let kernel = gpu.kernel(op, EMBEDDING, &[], JOIN)?;
     let geometry = Geometry::plane(chunks, columns, THREADS);
-    gpu.launch(op, JOIN, &kernel, geometry, &[&[dwte.into(), partial, keys], &dims[..]].concat())
+    gpu.launch(op, JOIN, &kernel, geometry, &[&[table.into(), partial, keys], &dims[..]].concat())
 }

@@ -206,7 +206,7 @@ impl Memory {
         );
         for arg in &args.tokens {
             if let Some(Some(held)) = self.allocations.get(arg.allocation as usize) {
-                arg.check_indices(args.op, &held.tokens[arg.offset..arg.offset + arg.len])?;
+                arg.check_tokens(args.op, &held.tokens[arg.offset..arg.offset + arg.len])?;
             }
         }
         Ok(found)

@@ -87,16 +87,16 @@ impl Ops for Gpu {
         &mut self,
         out: Slot<Act>,
         tokens: Slot<Tok>,
+        positions: Option<Slot<Tok>>,
         wte: Slot<Act>,
         wpe: Slot<Act>,
         B: usize,
         T: usize,
         C: usize,
-        pos: usize,
     ) -> Result {
-        let ([out], [wte, wpe], [tokens]) =
-            self.memory.tensors(&args::embedding_forward(out, tokens, wte, wpe, B, T, C, pos)?)?;
-        embedding::embedding_forward(self, out, tokens, wte, wpe, B, T, C, pos)
+        let ([out], [wte, wpe], [tokens, positions]) =
+            self.memory.tensors(&args::embedding_forward(out, tokens, positions, wte, wpe, B, T, C)?)?;
+        embedding::embedding_forward(self, out, tokens, positions.present(), wte, wpe, B, T, C)
     }
 
     fn embedding_backward(
@@ -105,14 +105,20 @@ impl Ops for Gpu {
         dwpe: Slot<Grad>,
         dout: Slot<Act>,
         tokens: Slot<Tok>,
+        positions: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         C: usize,
         update: Update,
     ) -> Result {
-        let ([dwte, dwpe], [dout], [tokens]) =
-            self.memory.tensors(&args::embedding_backward(dwte, dwpe, dout, tokens, B, T, C)?)?;
-        embedding::embedding_backward(self, dwte, dwpe, dout, tokens, B, T, C, update)
+        let table = dwpe;
+        let ([dwte, dwpe], [dout], [tokens, positions]) =
+            self.memory.tensors(&args::embedding_backward(dwte, dwpe, dout, tokens, positions, B, T, C)?)?;
+        // Rows that are chosen are added to.
+        if positions.present().is_some() && update == Update::Set {
+            self.zero(table)?;
+        }
+        embedding::embedding_backward(self, dwte, dwpe, dout, tokens, positions.present(), B, T, C, update)
     }
 
     fn layernorm_forward(
@@ -326,15 +332,16 @@ impl Ops for Gpu {
         out: Slot<Act>,
         lse: Slot<Stat>,
         qkv: Slot<Act>,
+        starts: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         NH: usize,
         HS: usize,
         dropout: Dropout,
     ) -> Result {
-        let ([out, lse], [qkv], []) =
-            self.memory.tensors(&args::attention_forward(out, lse, qkv, B, T, NH, HS, dropout)?)?;
-        attention::attention_forward(self, out, lse, qkv, B, T, NH, HS, dropout)
+        let ([out, lse], [qkv], [starts]) =
+            self.memory.tensors(&args::attention_forward(out, lse, qkv, starts, B, T, NH, HS, dropout)?)?;
+        attention::attention_forward(self, out, lse, qkv, starts.present(), B, T, NH, HS, dropout)
     }
 
     fn attention_backward(
@@ -344,16 +351,30 @@ impl Ops for Gpu {
         out: Slot<Act>,
         lse: Slot<Stat>,
         qkv: Slot<Act>,
+        starts: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         NH: usize,
         HS: usize,
         dropout: Dropout,
     ) -> Result {
-        let ([dqkv], [dout, out, lse, qkv], []) = self
+        let ([dqkv], [dout, out, lse, qkv], [starts]) = self
             .memory
-            .tensors(&args::attention_backward(dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout)?)?;
-        attention::attention_backward(self, dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout)
+            .tensors(&args::attention_backward(dqkv, dout, out, lse, qkv, starts, B, T, NH, HS, dropout)?)?;
+        attention::attention_backward(
+            self,
+            dqkv,
+            dout,
+            out,
+            lse,
+            qkv,
+            starts.present(),
+            B,
+            T,
+            NH,
+            HS,
+            dropout,
+        )
     }
 
     fn attention_cached_forward(
@@ -480,13 +501,14 @@ impl Ops for Gpu {
         losses: Slot<Stat>,
         logits: Slot<Act>,
         targets: Slot<Tok>,
+        weights: Option<Slot<Stat>>,
         N: usize,
         V: usize,
         Vp: usize,
     ) -> Result {
-        let ([losses], [logits], [targets]) =
-            self.memory.tensors(&args::cross_entropy_forward(losses, logits, targets, N, V, Vp)?)?;
-        cross_entropy::cross_entropy_forward(self, losses, logits, targets, N, V, Vp)
+        let ([losses], [logits, weights], [targets]) =
+            self.memory.tensors(&args::cross_entropy_forward(losses, logits, targets, weights, N, V, Vp)?)?;
+        cross_entropy::cross_entropy_forward(self, losses, logits, targets, weights.present(), N, V, Vp)
     }
 
     fn cross_entropy_forward_backward(
@@ -494,14 +516,26 @@ impl Ops for Gpu {
         losses: Slot<Stat>,
         logits: Slot<Act>,
         targets: Slot<Tok>,
+        weights: Option<Slot<Stat>>,
         N: usize,
         V: usize,
         Vp: usize,
         scale: f32,
     ) -> Result {
-        let ([losses, logits], [], [targets]) =
-            self.memory.tensors(&args::cross_entropy_forward_backward(losses, logits, targets, N, V, Vp)?)?;
-        cross_entropy::cross_entropy_forward_backward(self, losses, logits, targets, N, V, Vp, scale)
+        let ([losses, logits], [weights], [targets]) = self
+            .memory
+            .tensors(&args::cross_entropy_forward_backward(losses, logits, targets, weights, N, V, Vp)?)?;
+        cross_entropy::cross_entropy_forward_backward(
+            self,
+            losses,
+            logits,
+            targets,
+            weights.present(),
+            N,
+            V,
+            Vp,
+            scale,
+        )
     }
 
     fn sum(&mut self, out: Slot<Stat>, inp: Slot<Stat>) -> Result {

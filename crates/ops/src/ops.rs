@@ -10,8 +10,8 @@ use crate::{Act, AdamW, Dropout, Grad, Kind, Result, Slot, Stat, Ticket, Tok, Up
 /// its backward.
 ///
 /// Every method returns [`Error::Argument`](crate::Error::Argument), and changes nothing, when a slot's
-/// length is not what the dimensions ask for, a dimension is 0, an output overlaps another argument, or an
-/// index names no row.
+/// length is not what the dimensions ask for, a dimension is 0, an output overlaps another argument, an
+/// index names no row, or a start lies beyond its position.
 ///
 /// Results do not depend on chance: the same inputs on the same machine give the same bits.
 ///
@@ -97,35 +97,39 @@ pub trait Ops {
 
     // ---- embedding
 
-    /// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[pos + t\].
+    /// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[positions\[b,t\]\].
     ///
-    /// `out` (B,T,C), `tokens` (B,T), `wte` (any number of rows,C), `wpe` (at least pos + T rows,C). Kept:
-    /// `tokens`.
+    /// Without `positions`, position t of a sequence is its number t. They are for a row of the batch that holds
+    /// several texts, each of which begins at position 0, and for a text that goes on after a cache.
+    ///
+    /// `out` (B,T,C), `tokens`, `positions` (B,T), `wte` (any number of rows,C), `wpe` (any number of rows,C, at
+    /// least T without `positions`). Kept: `tokens`, `positions`.
     fn embedding_forward(
         &mut self,
         out: Slot<Act>,
         tokens: Slot<Tok>,
+        positions: Option<Slot<Tok>>,
         wte: Slot<Act>,
         wpe: Slot<Act>,
         B: usize,
         T: usize,
         C: usize,
-        pos: usize,
     ) -> Result;
 
     /// dwte\[v\] += Σ_{tokens\[b,t\] = v} dout\[b,t\], always added, since a tied head adds to the same
-    /// tensor; dwpe\[t\] (set or added) Σ_b dout\[b,t\], for pos = 0.
+    /// tensor; dwpe\[p\] (set or added) Σ_{positions\[b,t\] = p} dout\[b,t\], which without `positions` is
+    /// dwpe\[t\] = Σ_b dout\[b,t\].
     ///
     /// A row of a table is a summand of every position that reads it, so it collects the gradients of those
-    /// positions: each token's row over the batch and over time, each position's row over the batch. Rows of
-    /// `dwpe` from T on are read by none: [`Update::Set`] makes them zero. `dwte`, `dwpe`, `tokens` as in the
-    /// forward, `dout` (B,T,C).
+    /// positions. Rows of `dwpe` that none reads become zero with [`Update::Set`]. `dwte`, `dwpe`, `tokens`,
+    /// `positions` as in the forward, `dout` (B,T,C).
     fn embedding_backward(
         &mut self,
         dwte: Slot<Grad>,
         dwpe: Slot<Grad>,
         dout: Slot<Act>,
         tokens: Slot<Tok>,
+        positions: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         C: usize,
@@ -320,17 +324,23 @@ pub trait Ops {
     // ---- attention
 
     /// Causal self-attention (Vaswani et al. 2017) without a (T,T) matrix. For each head, with scores
-    /// s\[t,t2\] = q\[t\]·k\[t2\]/√HS, lse\[t\] = log Σ_{t2 ≤ t} exp s\[t,t2\] and probabilities p\[t,t2\] =
-    /// exp(s\[t,t2\] − lse\[t\]): out\[t\] = Σ_{t2 ≤ t} m\[t,t2\]·p\[t,t2\]·v\[t2\].
+    /// s\[t,t2\] = q\[t\]·k\[t2\]/√HS, lse\[t\] = log Σ_{t2} exp s\[t,t2\] and probabilities p\[t,t2\] =
+    /// exp(s\[t,t2\] − lse\[t\]): out\[t\] = Σ_{t2} m\[t,t2\]·p\[t,t2\]·v\[t2\]. The sums go over what position
+    /// t of sequence b sees: starts\[b,t\] ≤ t2 ≤ t, and 0 ≤ t2 ≤ t without `starts`.
+    ///
+    /// With `starts` a row of the batch holds several texts that do not see each other: every position of a
+    /// text has the text's first position as its start. They are never beyond their position, and never less
+    /// than that of the position before.
     ///
     /// `out` (B,T,C), `lse` (B,NH,T), `qkv` (B,T,3C) with C = NH·HS, each row q then k then v, each of NH
-    /// heads of HS. m is the dropout factor (0 or 1/(1 − p)) of element ((b·NH + h)·T + t)·T + t2. Kept:
-    /// `qkv`, `out`, `lse`, from which p is computed anew.
+    /// heads of HS; `starts` (B,T). m is the dropout factor (0 or 1/(1 − p)) of element ((b·NH + h)·T + t)·T +
+    /// t2. Kept: `qkv`, `starts`, `out`, `lse`, from which p is computed anew.
     fn attention_forward(
         &mut self,
         out: Slot<Act>,
         lse: Slot<Stat>,
         qkv: Slot<Act>,
+        starts: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         NH: usize,
@@ -339,8 +349,8 @@ pub trait Ops {
     ) -> Result;
 
     /// With dp\[t,t2\] = m\[t,t2\]·(dout\[t\]·v\[t2\]) and ds\[t,t2\] = p\[t,t2\]·(dp\[t,t2\] −
-    /// dout\[t\]·out\[t\]) for t2 ≤ t: dv\[t2\] = Σ_{t ≥ t2} m·p·dout\[t\]; dq\[t\] = Σ_{t2 ≤ t}
-    /// ds\[t,t2\]·k\[t2\]/√HS; dk\[t2\] = Σ_{t ≥ t2} ds\[t,t2\]·q\[t\]/√HS.
+    /// dout\[t\]·out\[t\]) where t sees t2: dv\[t2\] = Σ_t m·p·dout\[t\]; dq\[t\] = Σ_{t2}
+    /// ds\[t,t2\]·k\[t2\]/√HS; dk\[t2\] = Σ_t ds\[t,t2\]·q\[t\]/√HS.
     ///
     /// out is linear in v, and in p with ∂out\[t\]/∂p\[t,t2\] = m·v\[t2\]: dv and dp. The softmax (see
     /// [`softmax_backward`](Ops::softmax_backward)) gives ds = p·(dp − Σ p·dp) over the row, and that sum
@@ -355,6 +365,7 @@ pub trait Ops {
         out: Slot<Act>,
         lse: Slot<Stat>,
         qkv: Slot<Act>,
+        starts: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         NH: usize,
@@ -491,25 +502,28 @@ pub trait Ops {
 
     // ---- cross-entropy
 
-    /// losses\[n\] = log Σ_{v < V} exp logits\[n,v\] − logits\[n,targets\[n\]\]; 0 where the target is
-    /// [`IGNORE`](crate::IGNORE). The largest logit is taken off before the exponential.
+    /// losses\[n\] = weights\[n\]·(log Σ_{v < V} exp logits\[n,v\] − logits\[n,targets\[n\]\]); 0 where the
+    /// target is [`IGNORE`](crate::IGNORE). The largest logit is taken off before the exponential.
     ///
-    /// `losses`, `targets` (N), `logits` (N,Vp); columns from V on are not read.
+    /// Without `weights`, every row counts once. Nothing divides by their sum: that is the caller's.
+    ///
+    /// `losses`, `targets`, `weights` (N), `logits` (N,Vp); columns from V on are not read.
     fn cross_entropy_forward(
         &mut self,
         losses: Slot<Stat>,
         logits: Slot<Act>,
         targets: Slot<Tok>,
+        weights: Option<Slot<Stat>>,
         N: usize,
         V: usize,
         Vp: usize,
     ) -> Result;
 
-    /// Fused: the same losses, and in place of the logits their gradient scale·(softmax(logits) −
-    /// onehot(target)).
+    /// Fused: the same losses, and in place of the logits their gradient
+    /// scale·weights\[n\]·(softmax(logits\[n\]) − onehot(target)).
     ///
-    /// ∂losses\[n\]/∂logits\[n,v\] = exp logits\[n,v\]/Σ exp − \[v = target\]: the logarithm's derivative is
-    /// the softmax, and the target's logit is subtracted once. `scale` is the gradient of the loss with
+    /// Without the weight ∂losses\[n\]/∂logits\[n,v\] = exp logits\[n,v\]/Σ exp − \[v = target\]: the logarithm's
+    /// derivative is the softmax, and the target's logit is subtracted once. `scale` is the gradient of the loss with
     /// respect to each of `losses`: 1/N for their mean. Columns from V on, and rows whose target is
     /// [`IGNORE`](crate::IGNORE), become 0. Shapes as in
     /// [`cross_entropy_forward`](Ops::cross_entropy_forward); nothing else is kept.
@@ -518,6 +532,7 @@ pub trait Ops {
         losses: Slot<Stat>,
         logits: Slot<Act>,
         targets: Slot<Tok>,
+        weights: Option<Slot<Stat>>,
         N: usize,
         V: usize,
         Vp: usize,

@@ -36,6 +36,11 @@ impl Shape {
     pub fn C(self) -> usize {
         self.NH * self.HS
     }
+
+    /// Tokens of a text where a row holds four.
+    fn text(self) -> usize {
+        self.T.div_ceil(4)
+    }
 }
 
 /// An op, and with what weight where there are several.
@@ -60,6 +65,8 @@ pub enum Op {
     MatmulLogitsBackwardWeight,
     AttentionForward,
     AttentionBackward,
+    AttentionForwardPacked,
+    AttentionBackwardPacked,
     AttentionCachedPrefill,
     AttentionCachedOneRow,
     ResidualForward,
@@ -84,7 +91,7 @@ pub enum Op {
 }
 
 /// Every op and its name.
-pub const OPS: [(Op, &str); 39] = [
+pub const OPS: [(Op, &str); 41] = [
     (Op::EmbeddingForward, "embedding_forward"),
     (Op::EmbeddingBackward, "embedding_backward"),
     (Op::LayernormForward, "layernorm_forward"),
@@ -103,6 +110,8 @@ pub const OPS: [(Op, &str); 39] = [
     (Op::MatmulLogitsBackwardWeight, "matmul_backward_weight (C to Vp)"),
     (Op::AttentionForward, "attention_forward"),
     (Op::AttentionBackward, "attention_backward"),
+    (Op::AttentionForwardPacked, "attention_forward (four texts a row)"),
+    (Op::AttentionBackwardPacked, "attention_backward (four texts a row)"),
     (Op::AttentionCachedPrefill, "attention_cached_forward (prefill)"),
     (Op::AttentionCachedOneRow, "attention_cached_forward (one row)"),
     (Op::ResidualForward, "residual_forward"),
@@ -158,6 +167,7 @@ impl Op {
         let (N, C, Vp, P) = (s.N(), s.C(), s.Vp, s.parameters);
         let product = |rows: usize, wide: usize| Work::Flops(2 * rows * C * wide);
         let causal = s.B * s.NH * s.T * (s.T + 1) * s.HS;
+        let packed = s.B * s.NH * s.T * (s.text() + 1) * s.HS;
         let elements = |count: usize| Work::Bytes(sizes.act * count);
         let square = s.B * s.NH * s.T * s.T;
         // A master weight is read and written where parameters are narrower.
@@ -181,6 +191,8 @@ impl Op {
             Op::MatmulLogitsOneRow => elements(Vp * C),
             Op::AttentionForward | Op::AttentionCachedPrefill => Work::Flops(2 * causal),
             Op::AttentionBackward => Work::Flops(5 * causal),
+            Op::AttentionForwardPacked => Work::Flops(2 * packed),
+            Op::AttentionBackwardPacked => Work::Flops(5 * packed),
             Op::AttentionCachedOneRow => elements(2 * N * C),
             Op::ResidualForward | Op::ResidualBackward => elements(3 * N * C),
             Op::BiasForward => elements(2 * N * 4 * C),
@@ -207,6 +219,7 @@ pub struct Tensors<O> {
     ops: O,
     shape: Shape,
     tokens: Slot<Tok>,
+    starts: Slot<Tok>,
     x: Slot<Act>,
     y: Slot<Act>,
     z: Slot<Act>,
@@ -263,6 +276,9 @@ impl<O: Ops> Tensors<O> {
         let tokens = ops.alloc(N)?;
         let ids: Vec<u32> = (0..N).map(|n| (n * 7919 % V) as u32).collect();
         ops.upload(tokens, &ids)?;
+        let starts = ops.alloc(N)?;
+        let begins: Vec<u32> = (0..N).map(|n| (n % shape.T / shape.text() * shape.text()) as u32).collect();
+        ops.upload(starts, &begins)?;
         let mut act = |len| numbers::<_, Act>(&mut ops, len, -1.0);
         let (x, y, z) = (act(N * C)?, act(N * C)?, act(N * C)?);
         let (qkv, dqkv, h, pre) = (act(N * 3 * C)?, act(N * 3 * C)?, act(N * 4 * C)?, act(N * 4 * C)?);
@@ -283,6 +299,7 @@ impl<O: Ops> Tensors<O> {
             ops,
             shape,
             tokens,
+            starts,
             x,
             y,
             z,
@@ -335,10 +352,10 @@ impl<O: Ops> Tensors<O> {
         let one = |slot: Slot<Act>, width: usize| slot.slice(0..width);
         match op {
             Op::EmbeddingForward => {
-                ops.embedding_forward(self.z, self.tokens, self.wte, self.wpe, B, T, C, 0)
+                ops.embedding_forward(self.z, self.tokens, None, self.wte, self.wpe, B, T, C)
             }
             Op::EmbeddingBackward => {
-                ops.embedding_backward(self.dwte, self.dwpe, self.x, self.tokens, B, T, C, set)
+                ops.embedding_backward(self.dwte, self.dwpe, self.x, self.tokens, None, B, T, C, set)
             }
             Op::LayernormForward => {
                 ops.layernorm_forward(self.z, self.mean, self.rstd, self.x, narrow, Some(narrow), N, C, 1e-5)
@@ -409,9 +426,19 @@ impl<O: Ops> Tensors<O> {
             Op::MatmulLogitsBackwardWeight => {
                 ops.matmul_backward_weight(self.dwte, None, self.logits, self.x, N, C, Vp, set)
             }
-            Op::AttentionForward => ops.attention_forward(self.y, self.lse, self.qkv, B, T, NH, HS, none),
-            Op::AttentionBackward => {
-                ops.attention_backward(self.dqkv, self.x, self.y, self.lse, self.qkv, B, T, NH, HS, none)
+            Op::AttentionForward => {
+                ops.attention_forward(self.y, self.lse, self.qkv, None, B, T, NH, HS, none)
+            }
+            Op::AttentionBackward => ops
+                .attention_backward(self.dqkv, self.x, self.y, self.lse, self.qkv, None, B, T, NH, HS, none),
+            Op::AttentionForwardPacked => {
+                ops.attention_forward(self.y, self.lse, self.qkv, Some(self.starts), B, T, NH, HS, none)
+            }
+            Op::AttentionBackwardPacked => {
+                let starts = Some(self.starts);
+                ops.attention_backward(
+                    self.dqkv, self.x, self.y, self.lse, self.qkv, starts, B, T, NH, HS, none,
+                )
             }
             Op::AttentionCachedPrefill => {
                 ops.attention_cached_forward(self.z, self.kcache, self.vcache, self.qkv, B, T, 0, T, NH, HS)
@@ -452,11 +479,20 @@ impl<O: Ops> Tensors<O> {
             Op::DropoutForward => ops.dropout_forward(self.z, self.x, Dropout { p: 0.1, seed: 1, site: 0 }),
             Op::DropoutBackward => ops.dropout_backward(self.z, self.x, Dropout { p: 0.1, seed: 1, site: 0 }),
             Op::CrossEntropyForward => {
-                ops.cross_entropy_forward(self.losses, self.logits, self.tokens, N, V, Vp)
+                ops.cross_entropy_forward(self.losses, self.logits, self.tokens, None, N, V, Vp)
             }
             Op::CrossEntropy => {
                 let scale = 1.0 / N as f32;
-                ops.cross_entropy_forward_backward(self.losses, self.logits, self.tokens, N, V, Vp, scale)
+                ops.cross_entropy_forward_backward(
+                    self.losses,
+                    self.logits,
+                    self.tokens,
+                    None,
+                    N,
+                    V,
+                    Vp,
+                    scale,
+                )
             }
             Op::Sum => ops.sum(self.norm, self.losses),
             Op::GlobalNorm => ops.global_norm(self.norm, self.grads),
@@ -479,7 +515,7 @@ impl<O: Ops> Tensors<O> {
             Op::LayernormForward => (&[self.z], &[], &[self.mean, self.rstd]),
             Op::ResidualLayernormForward => (&[self.h, self.z], &[], &[self.mean, self.rstd]),
             Op::LayernormBackward => (&[self.z], &[self.dweight, self.dbias], &[]),
-            Op::MatmulQkv | Op::AttentionBackward => (&[self.dqkv], &[], &[]),
+            Op::MatmulQkv | Op::AttentionBackward | Op::AttentionBackwardPacked => (&[self.dqkv], &[], &[]),
             Op::MatmulGelu => (&[self.h, self.pre], &[], &[]),
             Op::MatmulLogits | Op::MatmulLogitsOneRow => (&[self.logits], &[], &[]),
             Op::MatmulOneRow | Op::MatmulGeluBackwardInput | Op::GeluForward | Op::GeluBackward => {
@@ -503,7 +539,7 @@ impl<O: Ops> Tensors<O> {
             Op::CrossEntropyForward => (&[], &[], &[self.losses]),
             Op::Sum => (&[], &[], &[self.norm]),
             Op::MatmulLogitsBackwardWeight => (&[], &[self.dwte], &[]),
-            Op::AttentionForward => (&[self.y], &[], &[self.lse]),
+            Op::AttentionForward | Op::AttentionForwardPacked => (&[self.y], &[], &[self.lse]),
             Op::AttentionCachedPrefill | Op::AttentionCachedOneRow => {
                 (&[self.z, self.kcache, self.vcache], &[], &[])
             }

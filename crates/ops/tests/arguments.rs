@@ -37,26 +37,52 @@ fn tables() {
     let tokens: Slot<Tok> = ops.alloc(4).unwrap();
     ops.upload(tokens, &[0, 5, 6, 1]).unwrap();
     says(
-        ops.embedding_forward(out, tokens, wte, wpe, 2, 2, 2, 0),
+        ops.embedding_forward(out, tokens, None, wte, wpe, 2, 2, 2),
         "embedding_forward: tokens[2] is 6, but there are only 6 rows (0 to 5)",
     );
     says(
-        ops.embedding_forward(out, tokens, wte, wpe, 2, 2, 2, 2),
-        "embedding_forward: wpe must have at least 4 rows, got 3",
+        ops.embedding_forward(out, tokens, None, wte, wpe.slice(0..2), 2, 2, 2),
+        "embedding_forward: wpe must have at least 2 rows, got 1",
+    );
+    let positions: Slot<Tok> = ops.alloc(4).unwrap();
+    ops.upload(positions, &[0, 2, 3, 1]).unwrap();
+    says(
+        ops.embedding_forward(out, positions, Some(positions), wte, wpe, 2, 2, 2),
+        "embedding_forward: positions[2] is 3, but there are only 3 rows (0 to 2)",
     );
     says(
-        ops.embedding_forward(out, tokens, odd, wpe, 2, 2, 2, 0),
+        ops.embedding_forward(out, tokens, None, odd, wpe, 2, 2, 2),
         "embedding_forward: wte must hold rows of 2 elements, got 7 elements",
     );
     let (losses, targets) = (ops.alloc(4).unwrap(), tokens);
     says(
-        ops.cross_entropy_forward(losses, out, targets, 4, 3, 2),
+        ops.cross_entropy_forward(losses, out, targets, None, 4, 3, 2),
         "cross_entropy_forward: V must be between 1 and Vp = 2, got 3",
     );
     says(
         ops.attention_cached_forward(out, wte, wpe, odd, 1, 3, 2, 4, 1, 1),
         "attention_cached_forward: 3 new positions after 2 do not fit a cache of 4",
     );
+}
+
+#[test]
+fn starts() {
+    let mut ops = Reference::new();
+    let [out, qkv] = acts(&mut ops, [6, 18]);
+    let (lse, starts) = (ops.alloc(6).unwrap(), ops.alloc::<Tok>(6).unwrap());
+    let mut with = |given: [u32; 6]| {
+        ops.upload(starts, &given).unwrap();
+        ops.attention_forward(out, lse, qkv, Some(starts), 2, 3, 1, 1, Dropout::NONE)
+    };
+    says(
+        with([0, 0, 0, 0, 2, 2]),
+        "attention_forward: starts[4] is 2, but position 1 sees nothing beyond itself",
+    );
+    says(
+        with([0, 1, 0, 0, 0, 0]),
+        "attention_forward: starts[2] is 0, and 1 one position before: starts never go back",
+    );
+    with([0, 1, 2, 0, 0, 1]).unwrap();
 }
 
 #[test]

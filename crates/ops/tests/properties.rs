@@ -20,9 +20,14 @@ fn attention() -> impl Strategy<Value = ([usize; 4], Vec<f64>)> {
         .prop_flat_map(|(B, T, NH, HS)| (Just([B, T, NH, HS]), vec(-3.0..3.0, B * T * 3 * NH * HS)))
 }
 
-fn attend(ops: &mut Reference, [B, T, NH, HS]: [usize; 4], qkv: Slot<Act>) -> Result<Vec<f64>> {
+fn attend(
+    ops: &mut Reference,
+    [B, T, NH, HS]: [usize; 4],
+    qkv: Slot<Act>,
+    starts: Option<Slot<Tok>>,
+) -> Result<Vec<f64>> {
     let (out, lse) = (ops.alloc(B * T * NH * HS)?, ops.alloc::<Stat>(B * NH * T)?);
-    ops.attention_forward(out, lse, qkv, B, T, NH, HS, Dropout::NONE)?;
+    ops.attention_forward(out, lse, qkv, starts, B, T, NH, HS, Dropout::NONE)?;
     Ok(ops.read(out)?.to_vec())
 }
 
@@ -44,13 +49,41 @@ proptest! {
         let t = t % T;
         let mut ops = Reference::new();
         let slot = filled(&mut ops, &qkv);
-        let before = attend(&mut ops, dims, slot).unwrap();
+        let before = attend(&mut ops, dims, slot, None).unwrap();
         for b in 0..B {
             qkv[(b * T + t) * 3 * C..(b + 1) * T * 3 * C].iter_mut().for_each(|x| *x += change);
         }
         let slot = filled(&mut ops, &qkv);
-        let after = attend(&mut ops, dims, slot).unwrap();
+        let after = attend(&mut ops, dims, slot, None).unwrap();
         prop_assert_eq!(rows(&before, T, C, 0, t), rows(&after, T, C, 0, t));
+    }
+
+    /// Texts packed in a row are as if each were alone.
+    #[test]
+    fn packed_texts_do_not_see_each_other((dims, qkv) in attention(), cuts in vec(1..5_usize, 16)) {
+        let [B, T, NH, HS] = dims;
+        let C = NH * HS;
+        let mut ops = Reference::new();
+        let mut texts = Vec::new();
+        let mut cuts = cuts.into_iter().cycle();
+        for b in 0..B {
+            let mut t = 0;
+            while t < T {
+                let end = T.min(t + cuts.next().unwrap_or(1));
+                texts.push((b, t, end));
+                t = end;
+            }
+        }
+        let starts: Vec<u32> = texts.iter().flat_map(|(_, t, end)| vec![*t as u32; end - t]).collect();
+        let slot = filled(&mut ops, &qkv);
+        let given = ops.alloc(B * T).unwrap();
+        ops.upload(given, &starts).unwrap();
+        let packed = attend(&mut ops, dims, slot, Some(given)).unwrap();
+        for (b, t, end) in texts {
+            let slot = filled(&mut ops, &rows(&qkv[b * T * 3 * C..][..T * 3 * C], T, 3 * C, t, end));
+            let alone = attend(&mut ops, [1, end - t, NH, HS], slot, None).unwrap();
+            prop_assert!(close(&alone, &rows(&packed[b * T * C..][..T * C], T, C, t, end)));
+        }
     }
 
     /// However a sequence is cut into pieces, the cache makes the same of it.
@@ -60,7 +93,7 @@ proptest! {
         let C = NH * HS;
         let mut ops = Reference::new();
         let slot = filled(&mut ops, &qkv);
-        let whole = attend(&mut ops, dims, slot).unwrap();
+        let whole = attend(&mut ops, dims, slot, None).unwrap();
         let cache = vec![f64::NAN; B * (T + room) * C];
         let (kcache, vcache) = (filled(&mut ops, &cache), filled(&mut ops, &cache));
         let mut pos = 0;
@@ -100,7 +133,7 @@ proptest! {
         let (losses, slot) = (ops.alloc(1).unwrap(), filled(&mut ops, &logits));
         let targets: Slot<Tok> = ops.alloc(1).unwrap();
         ops.upload(targets, &[target as u32]).unwrap();
-        ops.cross_entropy_forward_backward(losses, slot, targets, 1, V, V, 1.0).unwrap();
+        ops.cross_entropy_forward_backward(losses, slot, targets, None, 1, V, V, 1.0).unwrap();
         let gradient = ops.read(slot).unwrap().to_vec();
         prop_assert!(gradient.iter().sum::<f64>().abs() < 1e-12);
         let loss = ops.read(losses).unwrap()[0];

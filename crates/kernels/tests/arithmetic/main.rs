@@ -14,7 +14,7 @@ use counted::{counted, launches};
 use wikigpt_kernels::Precision::{self, Bf16, F32};
 use wikigpt_kernels::{Gpu, Tier};
 use wikigpt_ops::Update::{Add, Set};
-use wikigpt_ops::{Act, Dropout, Grad, Kind, Ops, Slot, Stat};
+use wikigpt_ops::{Act, Dropout, Grad, Kind, Ops, Slot, Stat, Tok};
 
 #[test]
 fn products_keep_to_their_means() {
@@ -148,13 +148,31 @@ impl Meter<'_> {
             let dropout = Dropout { p, seed: 1, site: 2 };
             let at = format!("T, HS = {T}, {HS}, dropout {p}");
             self.hold(&format!("attention_forward, {at}"), 2 * queries * product, |o| {
-                o.attention_forward(out, lse, qkv, B, T, NH, HS, dropout)
+                o.attention_forward(out, lse, qkv, None, B, T, NH, HS, dropout)
             });
             let flops = (3 * queries + 4 * keys) * product;
             self.hold(&format!("attention_backward, {at}"), flops, |o| {
-                o.attention_backward(dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout)
+                o.attention_backward(dqkv, dout, out, lse, qkv, None, B, T, NH, HS, dropout)
             });
         }
+        // Texts: tiles that no query sees are not multiplied.
+        let begins = |t: usize| t / 75 * 75;
+        let starts = self.alloc::<Tok>(T);
+        let values: Vec<u32> = (0..T).map(|t| begins(t) as u32).collect();
+        self.gpu.upload(starts, &values).expect("a copy");
+        let from = |b: usize| begins(b * 64) / others * others;
+        let queries: usize =
+            (0..blocks).map(|b| (T.min((b + 1) * 64) - from(b)).div_ceil(others) * others).sum();
+        let sees = |b: usize, t0: &usize| begins(*t0) < (b + 1) * 64;
+        let keys: usize =
+            (0..blocks).map(|b| (b * 64..T).step_by(others).filter(|t0| sees(b, t0)).count() * others).sum();
+        let (dropout, at) = (Dropout::NONE, format!("texts, T, HS = {T}, {HS}"));
+        self.hold(&format!("attention_forward, {at}"), 2 * queries * product, |o| {
+            o.attention_forward(out, lse, qkv, Some(starts), B, T, NH, HS, dropout)
+        });
+        self.hold(&format!("attention_backward, {at}"), (3 * queries + 4 * keys) * product, |o| {
+            o.attention_backward(dqkv, dout, out, lse, qkv, Some(starts), B, T, NH, HS, dropout)
+        });
         // On plain arithmetic in either precision.
         for (Tn, pos) in [(1, T), (T, T / 2)] {
             let (out, qkv) = (fresh.slice(0..Tn * HS), qkv.slice(0..Tn * 3 * HS));

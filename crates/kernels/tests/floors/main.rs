@@ -192,11 +192,14 @@ impl Meter<'_> {
         let targets = self.alloc::<Tok>(N);
         let act = self.act;
         self.hold("cross_entropy_forward", N * V * act, 0, |o| {
-            o.cross_entropy_forward(losses, logits, targets, N, V, Vp)
+            o.cross_entropy_forward(losses, logits, targets, None, N, V, Vp)
         });
-        self.hold("cross_entropy_forward_backward", 2 * N * Vp * act, 0, |o| {
-            o.cross_entropy_forward_backward(losses, logits, targets, N, V, Vp, 1.0)
-        });
+        let weights = self.alloc::<Stat>(N);
+        for (name, weights) in [("", None), (", weights", Some(weights))] {
+            self.hold(&format!("cross_entropy_forward_backward{name}"), 2 * N * Vp * act, 0, |o| {
+                o.cross_entropy_forward_backward(losses, logits, targets, weights, N, V, Vp, 1.0)
+            });
+        }
     }
 
     fn embedding(&mut self) {
@@ -214,14 +217,27 @@ impl Meter<'_> {
         let [dwte, dwpe] = [V * C, T * C].map(|len| self.alloc::<Grad>(len));
         let (act, grad) = (self.act, self.grad);
         self.hold("embedding_forward", (2 * P + T) * C * act, 0, |o| {
-            o.embedding_forward(out, tokens, wte, wpe, B, T, C, 0)
+            o.embedding_forward(out, tokens, None, wte, wpe, B, T, C)
+        });
+        // Texts of 100 tokens in the rows: a row of wpe for each token, and dwpe summed as dwte is.
+        let positions = self.alloc::<Tok>(P);
+        let places: Vec<u32> = (0..P).map(|n| (n % T % 100) as u32).collect();
+        self.gpu.upload(positions, &places).expect("a live slot");
+        self.hold("embedding_forward, positions", 3 * P * C * act, 0, |o| {
+            o.embedding_forward(out, tokens, Some(positions), wte, wpe, B, T, C)
+        });
+        // A pass of the sort more, and the partial sums of either table.
+        let overhead = 3 * 20 * P + 2 * (P / 32 * 16 * C);
+        let floor = 2 * P * C * act + 2 * (distinct.len() + 100) * C * grad;
+        self.hold("embedding_backward, positions", floor, overhead, |o| {
+            o.embedding_backward(dwte, dwpe, out, tokens, Some(positions), B, T, C, Add)
         });
         for (update, times) in [(Set, 1), (Add, 2)] {
             let floor = 2 * P * C * act + (2 * distinct.len() + times * T) * C * grad;
             // Two passes of the sort, and two rows of float, written and read, where chunks of 32 positions meet.
             let overhead = 2 * 20 * P + P / 32 * 16 * C;
             self.hold(&format!("embedding_backward, {update:?}"), floor, overhead, |o| {
-                o.embedding_backward(dwte, dwpe, out, tokens, B, T, C, update)
+                o.embedding_backward(dwte, dwpe, out, tokens, None, B, T, C, update)
             });
         }
     }

@@ -1,7 +1,7 @@
 //! A small GPT trained on the device: beside the CPU, twice, and interrupted.
 
 use wikigpt_cpu::cpu;
-use wikigpt_gpt::{Array, Config, Generator, Regularize, Sampler, Sampling, Trainer, init};
+use wikigpt_gpt::{Array, Batch, Config, Generator, Regularize, Sampler, Sampling, Trainer, init};
 use wikigpt_kernels::{Gpu, Options, Precision};
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
@@ -36,10 +36,16 @@ fn step<O: Ops>(trainer: &mut Trainer<O>, number: u64, rounding: Rounding) -> f6
     for index in 0..MICRO {
         let micro = number as usize * MICRO + index;
         let (inputs, targets) = tokens(micro);
+        // Every other micro-batch holds several texts a row, some of whose losses count more.
+        let starts: Vec<u32> = (0..B * T).map(|n| (n % T / 8 * 8) as u32).collect();
+        let weights: Vec<f32> = (0..B * T).map(|n| 0.5 + (n % 2) as f32).collect();
+        let plain = Batch::new(&inputs, &targets);
+        let packed = Batch { starts: Some(&starts), weights: Some(&weights), ..plain };
+        let batch = if micro % 2 == 1 { packed } else { plain };
         let scale = 1.0 / (MICRO * B * T) as f32;
         let regularize = Regularize { dropout: 0.1, seed: micro as u64 };
         let update = if index == 0 { Update::Set } else { Update::Add };
-        trainer.accumulate(&inputs, &targets, scale, regularize, update).unwrap();
+        trainer.accumulate(batch, scale, regularize, update).unwrap();
     }
     let adamw = AdamW { lr: 3e-3, step: number + 1, rounding, ..AdamW::default() };
     trainer.step(adamw).unwrap().loss

@@ -24,8 +24,28 @@ pub struct Arg {
     pub len: usize,
     /// What it holds.
     pub tag: Tag,
-    /// Of tokens that choose rows: how many rows there are, and whether [`IGNORE`] may stand in place of one.
-    pub rows: Option<(usize, bool)>,
+    /// What its tokens may be, if it holds tokens that an op reads.
+    pub allowed: Allowed,
+}
+
+/// What the tokens of an argument may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Anything.
+    All,
+    /// Rows of a table that has so many; [`IGNORE`] may stand in place of one, if `ignore` says so.
+    Rows {
+        /// How many.
+        rows: usize,
+        /// Whether they may be left out.
+        ignore: bool,
+    },
+    /// Where what each of T positions of a sequence sees begins: not beyond the position, and not before where that of the
+    /// position before does.
+    Starts {
+        /// Positions of a sequence.
+        T: usize,
+    },
 }
 
 /// The tensors of one call: those it writes, those it reads, and the tokens it reads.
@@ -67,7 +87,7 @@ impl Arg {
             return Err(Error::Argument { op, message });
         }
         let Slot { allocation, offset, len, .. } = slot;
-        Ok(Arg { name, allocation, offset, len, tag: K::TAG, rows: None })
+        Ok(Arg { name, allocation, offset, len, tag: K::TAG, allowed: Allowed::All })
     }
 
     /// Names an argument of a given shape.
@@ -98,13 +118,18 @@ impl Arg {
         slot: Option<Slot<K>>,
         shape: &[usize],
     ) -> Result<Arg> {
-        let absent = Arg { name, allocation: ABSENT, offset: 0, len: 0, tag: K::TAG, rows: None };
+        let absent = Arg { name, allocation: ABSENT, offset: 0, len: 0, tag: K::TAG, allowed: Allowed::All };
         slot.map_or(Ok(absent), |slot| Arg::shaped(op, name, slot, shape))
     }
 
     /// The tokens choose among so many rows; [`IGNORE`] may stand among them if `ignore` says so.
     pub fn indices(self, rows: usize, ignore: bool) -> Arg {
-        Arg { rows: Some((rows, ignore)), ..self }
+        Arg { allowed: Allowed::Rows { rows, ignore }, ..self }
+    }
+
+    /// The tokens are the [starts](Allowed::Starts) of sequences of T positions.
+    pub fn starts(self, T: usize) -> Arg {
+        Arg { allowed: Allowed::Starts { T }, ..self }
     }
 
     /// Whether the op was not given it.
@@ -129,24 +154,26 @@ impl Arg {
         Err(Error::Argument { op, message })
     }
 
-    /// Checks the tokens of an argument that chooses rows.
+    /// Checks the tokens of an argument against what they may be.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming the first that names none.
-    pub fn check_indices(&self, op: &'static str, tokens: &[u32]) -> Result {
-        let Some((rows, ignore)) = self.rows else { return Ok(()) };
-        match tokens.iter().position(|i| *i as usize >= rows && !(ignore && *i == IGNORE)) {
-            None => Ok(()),
-            Some(at) => Err(Error::Argument {
-                op,
-                message: format!(
-                    "{}[{at}] is {}, but there are only {rows} rows (0 to {})",
-                    self.name,
-                    tokens[at],
-                    rows - 1
-                ),
-            }),
-        }
+    /// [`Error::Argument`] naming the first that is something else.
+    pub fn check_tokens(&self, op: &'static str, tokens: &[u32]) -> Result {
+        let name = self.name;
+        let wrong = match self.allowed {
+            Allowed::All => None,
+            Allowed::Rows { rows, ignore } => {
+                let outside = |i: &u32| *i as usize >= rows && !(ignore && *i == IGNORE);
+                tokens.iter().position(outside).map(|at| {
+                    let last = rows - 1;
+                    format!("{name}[{at}] is {}, but there are only {rows} rows (0 to {last})", tokens[at])
+                })
+            }
+            Allowed::Starts { T } => {
+                wrong_start(tokens, T).map(|at| format!("{name}[{at}] {}", wrong_start_is(tokens, T, at)))
+            }
+        };
+        wrong.map_or(Ok(()), |message| Err(Error::Argument { op, message }))
     }
 
     /// Refuses an argument that is written and shares an element with another.
@@ -163,6 +190,23 @@ impl Arg {
         }
         Ok(())
     }
+}
+
+/// The first of the starts of sequences of T positions that is none.
+pub fn wrong_start(starts: &[u32], T: usize) -> Option<usize> {
+    (0..starts.len()).find(|n| {
+        let t = n % T;
+        starts[*n] as usize > t || (t > 0 && starts[*n] < starts[n - 1])
+    })
+}
+
+/// What is wrong with a start that [`wrong_start`] found, in words.
+pub fn wrong_start_is(starts: &[u32], T: usize, at: usize) -> String {
+    let (start, t) = (starts[at], at % T);
+    if start as usize > t {
+        return format!("is {start}, but position {t} sees nothing beyond itself");
+    }
+    format!("is {start}, and {} one position before: starts never go back", starts[at - 1])
 }
 
 /// The number of elements of a shape.

@@ -41,23 +41,26 @@ pub fn collect(dst: &[f32], ticket: &Ticket) -> Result {
 pub fn embedding_forward(
     out: Slot<Act>,
     tokens: Slot<Tok>,
+    positions: Option<Slot<Tok>>,
     wte: Slot<Act>,
     wpe: Slot<Act>,
     B: usize,
     T: usize,
     C: usize,
-    pos: usize,
-) -> Result<Args<1, 2, 1>> {
+) -> Result<Args<1, 2, 2>> {
     const OP: &str = "embedding_forward";
     let words = rows(OP, "wte", wte, C, 1)?;
-    rows(OP, "wpe", wpe, C, pos.saturating_add(T))?;
+    let places = rows(OP, "wpe", wpe, C, if positions.is_some() { 1 } else { T })?;
     let write = [Arg::shaped(OP, "out", out, &[B, T, C])?];
     let read = [Arg::shaped(OP, "wte", wte, &[wte.len])?, Arg::shaped(OP, "wpe", wpe, &[wpe.len])?];
     Ok(Args {
         op: OP,
         write,
         read,
-        tokens: [Arg::shaped(OP, "tokens", tokens, &[B, T])?.indices(words, false)],
+        tokens: [
+            Arg::shaped(OP, "tokens", tokens, &[B, T])?.indices(words, false),
+            Arg::optional(OP, "positions", positions, &[B, T])?.indices(places, false),
+        ],
     })
 }
 
@@ -67,20 +70,24 @@ pub fn embedding_backward(
     dwpe: Slot<Grad>,
     dout: Slot<Act>,
     tokens: Slot<Tok>,
+    positions: Option<Slot<Tok>>,
     B: usize,
     T: usize,
     C: usize,
-) -> Result<Args<2, 1, 1>> {
+) -> Result<Args<2, 1, 2>> {
     const OP: &str = "embedding_backward";
     let words = rows(OP, "dwte", dwte, C, 1)?;
-    rows(OP, "dwpe", dwpe, C, T)?;
+    let places = rows(OP, "dwpe", dwpe, C, if positions.is_some() { 1 } else { T })?;
     let write = [Arg::shaped(OP, "dwte", dwte, &[dwte.len])?, Arg::shaped(OP, "dwpe", dwpe, &[dwpe.len])?];
     let read = [Arg::shaped(OP, "dout", dout, &[B, T, C])?];
     Ok(Args {
         op: OP,
         write,
         read,
-        tokens: [Arg::shaped(OP, "tokens", tokens, &[B, T])?.indices(words, false)],
+        tokens: [
+            Arg::shaped(OP, "tokens", tokens, &[B, T])?.indices(words, false),
+            Arg::optional(OP, "positions", positions, &[B, T])?.indices(places, false),
+        ],
     })
 }
 
@@ -318,17 +325,19 @@ pub fn attention_forward(
     out: Slot<Act>,
     lse: Slot<Stat>,
     qkv: Slot<Act>,
+    starts: Option<Slot<Tok>>,
     B: usize,
     T: usize,
     NH: usize,
     HS: usize,
     dropout: Dropout,
-) -> Result<Args<2, 1, 0>> {
+) -> Result<Args<2, 1, 1>> {
     const OP: &str = "attention_forward";
     dropout.check(OP)?;
     let write = [Arg::shaped(OP, "out", out, &[B, T, NH, HS])?, Arg::shaped(OP, "lse", lse, &[B, NH, T])?];
     let read = [Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?];
-    Ok(Args { op: OP, write, read, tokens: [] })
+    let tokens = [Arg::optional(OP, "starts", starts, &[B, T])?.starts(T)];
+    Ok(Args { op: OP, write, read, tokens })
 }
 
 /// The arguments of [`Ops::attention_backward`](crate::Ops::attention_backward).
@@ -338,12 +347,13 @@ pub fn attention_backward(
     out: Slot<Act>,
     lse: Slot<Stat>,
     qkv: Slot<Act>,
+    starts: Option<Slot<Tok>>,
     B: usize,
     T: usize,
     NH: usize,
     HS: usize,
     dropout: Dropout,
-) -> Result<Args<1, 4, 0>> {
+) -> Result<Args<1, 4, 1>> {
     const OP: &str = "attention_backward";
     dropout.check(OP)?;
     let write = [Arg::shaped(OP, "dqkv", dqkv, &[B, T, 3, NH, HS])?];
@@ -353,7 +363,8 @@ pub fn attention_backward(
         Arg::shaped(OP, "lse", lse, &[B, NH, T])?,
         Arg::shaped(OP, "qkv", qkv, &[B, T, 3, NH, HS])?,
     ];
-    Ok(Args { op: OP, write, read, tokens: [] })
+    let tokens = [Arg::optional(OP, "starts", starts, &[B, T])?.starts(T)];
+    Ok(Args { op: OP, write, read, tokens })
 }
 
 /// The arguments of [`Ops::attention_cached_forward`](crate::Ops::attention_cached_forward).
@@ -520,14 +531,15 @@ pub fn cross_entropy_forward(
     losses: Slot<Stat>,
     logits: Slot<Act>,
     targets: Slot<Tok>,
+    weights: Option<Slot<Stat>>,
     N: usize,
     V: usize,
     Vp: usize,
-) -> Result<Args<1, 1, 1>> {
+) -> Result<Args<1, 2, 1>> {
     const OP: &str = "cross_entropy_forward";
     vocabulary(OP, V, Vp)?;
     let write = [Arg::shaped(OP, "losses", losses, &[N])?];
-    let read = [Arg::shaped(OP, "logits", logits, &[N, Vp])?];
+    let read = [Arg::shaped(OP, "logits", logits, &[N, Vp])?, Arg::optional(OP, "weights", weights, &[N])?];
     Ok(Args { op: OP, write, read, tokens: [Arg::shaped(OP, "targets", targets, &[N])?.indices(V, true)] })
 }
 
@@ -536,14 +548,15 @@ pub fn cross_entropy_forward_backward(
     losses: Slot<Stat>,
     logits: Slot<Act>,
     targets: Slot<Tok>,
+    weights: Option<Slot<Stat>>,
     N: usize,
     V: usize,
     Vp: usize,
-) -> Result<Args<2, 0, 1>> {
+) -> Result<Args<2, 1, 1>> {
     const OP: &str = "cross_entropy_forward_backward";
     vocabulary(OP, V, Vp)?;
     let write = [Arg::shaped(OP, "losses", losses, &[N])?, Arg::shaped(OP, "logits", logits, &[N, Vp])?];
-    let read = [];
+    let read = [Arg::optional(OP, "weights", weights, &[N])?];
     Ok(Args { op: OP, write, read, tokens: [Arg::shaped(OP, "targets", targets, &[N])?.indices(V, true)] })
 }
 

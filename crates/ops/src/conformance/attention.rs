@@ -22,52 +22,115 @@ enum Scores {
     Large,
 }
 
+/// What the positions of a row see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Row {
+    /// One text: `starts` is not given.
+    Whole,
+    /// Texts of up to so many tokens.
+    Texts(usize),
+    /// So many positions, the last of them itself.
+    Window(usize),
+}
+
+/// Rows beside shapes that they matter for: texts that end in the middle of a tile, at its end, and tiles that are skipped.
+const ROWS: [(Shape, Row); 6] = [
+    ((1, 1, 1, 1), Row::Texts(1)),
+    ((2, 5, 2, 7), Row::Texts(3)),
+    ((2, 33, 3, 8), Row::Texts(12)),
+    ((3, 17, 1, 16), Row::Texts(40)),
+    ((2, 21, 1, 5), Row::Window(4)),
+    ((1, 9, 2, 3), Row::Window(1)),
+];
+const ROWS_LARGE: [(Shape, Row); 7] = [
+    ((2, 300, 1, 64), Row::Texts(120)),
+    ((1, 260, 2, 64), Row::Window(65)),
+    ((1, 200, 1, 64), Row::Texts(5)),
+    ((2, 150, 1, 128), Row::Texts(80)),
+    ((1, 140, 1, 128), Row::Window(33)),
+    ((2, 100, 2, 20), Row::Texts(45)),
+    ((1, 70, 1, 200), Row::Texts(30)),
+];
+
+impl Row {
+    /// The tensor, if there is one.
+    fn starts(self, r: &mut Random, (B, T, ..): Shape) -> Option<Tensor> {
+        let values = match self {
+            Row::Whole => return None,
+            Row::Texts(longest) => r.starts(B, T, longest),
+            Row::Window(width) => {
+                Values::Tok((0..B * T).map(|n| (n % T + 1).saturating_sub(width) as u32).collect())
+            }
+        };
+        Some(input("starts", values))
+    }
+}
+
+/// Tokens as the reference's loops take them.
+fn tokens(tensor: &Option<Tensor>) -> Option<&[u32]> {
+    match &tensor.as_ref()?.values {
+        Values::Tok(tokens) => Some(tokens),
+        _ => None,
+    }
+}
+
 fn qkv(r: &mut Random, (B, T, NH, HS): Shape, scores: Scores) -> Values {
     let scale = if scores == Scores::Usual { 2.0 } else { 16.0 };
     r.act(B * T * 3 * NH * HS, scale)
 }
 
-fn forward(r: &mut Random, shape: Shape, scores: Scores, dropout: Dropout) -> Call {
+fn forward(r: &mut Random, shape: Shape, row: Row, scores: Scores, dropout: Dropout) -> Call {
     let (B, T, NH, HS) = shape;
-    let tensors = vec![
+    let mut tensors = vec![
         output("out", B * T * NH * HS),
         stat_output("lse", B * NH * T),
         input("qkv", qkv(r, shape, scores)),
     ];
+    tensors.extend(row.starts(r, shape));
+    let call =
+        Call::new("attention_forward", [B, T, NH, HS], tensors, move |o, s, dims| run(o, s, dims, dropout));
+    if row != Row::Whole {
+        return call;
+    }
     let matrices = ["scores", "probs", "dropped"].map(|name| scratch(name, B * NH * T * T));
-    Call::new("attention_forward", [B, T, NH, HS], tensors, move |o, s, dims| run(o, s, dims, dropout))
-        .composed(&["out"], matrices.into(), move |o, s, [B, T, NH, HS]| {
-            o.attention_scores_forward(s.act("scores"), s.act("qkv"), B, T, NH, HS)?;
-            o.softmax_forward(s.act("probs"), s.act("scores"), B * NH, T)?;
-            o.dropout_forward(s.act("dropped"), s.act("probs"), dropout)?;
-            o.attention_values_forward(s.act("out"), s.act("dropped"), s.act("qkv"), B, T, NH, HS)
-        })
+    call.composed(&["out"], matrices.into(), move |o, s, [B, T, NH, HS]| {
+        o.attention_scores_forward(s.act("scores"), s.act("qkv"), B, T, NH, HS)?;
+        o.softmax_forward(s.act("probs"), s.act("scores"), B * NH, T)?;
+        o.dropout_forward(s.act("dropped"), s.act("probs"), dropout)?;
+        o.attention_values_forward(s.act("out"), s.act("dropped"), s.act("qkv"), B, T, NH, HS)
+    })
 }
 
 fn run(o: &mut dyn Ops, s: &Slots, [B, T, NH, HS]: [usize; 4], dropout: Dropout) -> Result {
-    o.attention_forward(s.act("out"), s.stat("lse"), s.act("qkv"), B, T, NH, HS, dropout)
+    let starts = s.maybe_tok("starts");
+    o.attention_forward(s.act("out"), s.stat("lse"), s.act("qkv"), starts, B, T, NH, HS, dropout)
 }
 
 /// Backward with the output and the logarithms that the forward keeps.
-fn backward(r: &mut Random, shape: Shape, scores: Scores, dropout: Dropout) -> Call {
+fn backward(r: &mut Random, shape: Shape, row: Row, scores: Scores, dropout: Dropout) -> Call {
     let (B, T, NH, HS) = shape;
     let C = NH * HS;
-    let qkv = qkv(r, shape, scores);
+    let (qkv, starts) = (qkv(r, shape, scores), row.starts(r, shape));
     let (mut out, mut lse) = (vec![0.0; B * T * C], vec![0.0; B * NH * T]);
-    attention::forward(&mut out, &mut lse, &qkv.wide(), B, Heads { T, NH, HS }, dropout);
-    let tensors = vec![
+    let heads = Heads { T, NH, HS };
+    attention::forward(&mut out, &mut lse, &qkv.wide(), tokens(&starts), B, heads, dropout);
+    let mut tensors = vec![
         output("dqkv", B * T * 3 * C),
         input("dout", r.act(B * T * C, 1.0)),
         input("out", r.act_from(&out)),
         input("lse", stat_from(&lse)),
         input("qkv", qkv),
     ];
+    tensors.extend(starts);
+    let call = Call::new("attention_backward", [B, T, NH, HS], tensors, move |o, s, dims| {
+        run_backward(o, s, dims, dropout)
+    });
+    if row != Row::Whole {
+        return call;
+    }
     let matrices =
         ["scores", "probs", "dropped", "dprobs", "ddropped"].map(|name| scratch(name, B * NH * T * T));
-    Call::new("attention_backward", [B, T, NH, HS], tensors, move |o, s, dims| {
-        run_backward(o, s, dims, dropout)
-    })
-    .composed(&["dqkv"], matrices.into(), move |o, s, [B, T, NH, HS]| {
+    call.composed(&["dqkv"], matrices.into(), move |o, s, [B, T, NH, HS]| {
         let (qkv, dqkv, probs, dropped) = (s.act("qkv"), s.act("dqkv"), s.act("probs"), s.act("dropped"));
         let (scores, dprobs, ddropped) = (s.act("scores"), s.act("dprobs"), s.act("ddropped"));
         o.attention_scores_forward(scores, qkv, B, T, NH, HS)?;
@@ -83,7 +146,8 @@ fn backward(r: &mut Random, shape: Shape, scores: Scores, dropout: Dropout) -> C
 
 fn run_backward(o: &mut dyn Ops, s: &Slots, [B, T, NH, HS]: [usize; 4], dropout: Dropout) -> Result {
     let (dqkv, dout, out) = (s.act("dqkv"), s.act("dout"), s.act("out"));
-    o.attention_backward(dqkv, dout, out, s.stat("lse"), s.act("qkv"), B, T, NH, HS, dropout)
+    let starts = s.maybe_tok("starts");
+    o.attention_backward(dqkv, dout, out, s.stat("lse"), s.act("qkv"), starts, B, T, NH, HS, dropout)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +210,7 @@ fn cached_forward(r: &mut Random, s: Cached, scores: Scores) -> Call {
     // From an empty cache, it is attention.
     call.composed(&["out"], vec![stat_scratch("lse", B * NH * Tn)], |o, s, dims| {
         let [B, Tn, _, NH, HS] = dims;
-        o.attention_forward(s.act("out"), s.stat("lse"), s.act("qkv"), B, Tn, NH, HS, Dropout::NONE)
+        o.attention_forward(s.act("out"), s.stat("lse"), s.act("qkv"), None, B, Tn, NH, HS, Dropout::NONE)
     })
 }
 
@@ -154,8 +218,19 @@ pub(super) fn cases(c: &mut Cases) {
     for shape in c.shapes(&SHAPES, &LARGE) {
         for dropout in DROPOUTS {
             let name = format!("(B,T,NH,HS) = {shape:?}, {dropout:?}");
-            c.computes("attention_forward", &name, move |r| forward(r, shape, Scores::Usual, dropout));
-            c.computes("attention_backward", name, move |r| backward(r, shape, Scores::Usual, dropout));
+            c.computes("attention_forward", &name, move |r| {
+                forward(r, shape, Row::Whole, Scores::Usual, dropout)
+            });
+            c.computes("attention_backward", name, move |r| {
+                backward(r, shape, Row::Whole, Scores::Usual, dropout)
+            });
+        }
+    }
+    for (shape, row) in c.shapes(&ROWS, &ROWS_LARGE) {
+        for dropout in DROPOUTS {
+            let name = format!("(B,T,NH,HS) = {shape:?}, {row:?}, {dropout:?}");
+            c.computes("attention_forward", &name, move |r| forward(r, shape, row, Scores::Usual, dropout));
+            c.computes("attention_backward", name, move |r| backward(r, shape, row, Scores::Usual, dropout));
         }
     }
     for s in c.shapes(&CACHED, &CACHED_LARGE) {
@@ -166,18 +241,35 @@ pub(super) fn cases(c: &mut Cases) {
     // A score of 100 is known to 1e-5 in f32, and so is its exponential.
     let shape = SHAPES[3];
     c.computes("attention_forward", "large scores", move |r| {
-        forward(r, shape, Scores::Large, Dropout::NONE).slack(10.0).alone()
+        forward(r, shape, Row::Whole, Scores::Large, Dropout::NONE).slack(10.0).alone()
     });
     c.computes("attention_backward", "large scores", move |r| {
-        backward(r, shape, Scores::Large, Dropout::NONE).slack(10.0).alone()
+        backward(r, shape, Row::Whole, Scores::Large, Dropout::NONE).slack(10.0).alone()
     });
     c.computes("attention_cached_forward", "large scores", |r| {
         cached_forward(r, CACHED[3], Scores::Large).slack(10.0)
     });
 
     let shape = (2, 3, 2, 5);
-    c.refused_spoilt("attention_forward", move |r| forward(r, shape, Scores::Usual, DROPOUTS[1]));
-    c.refused_spoilt("attention_backward", move |r| backward(r, shape, Scores::Usual, DROPOUTS[1]));
+    let texts = Row::Texts(2);
+    c.refused_spoilt("attention_forward", move |r| forward(r, shape, texts, Scores::Usual, DROPOUTS[1]));
+    c.refused_spoilt("attention_backward", move |r| backward(r, shape, texts, Scores::Usual, DROPOUTS[1]));
+    // Beyond its position, and before that of the position before.
+    for bad in [[0, 0, 0, 0, 2, 2], [0, 1, 0, 0, 0, 0]] {
+        let with = move |mut call: Call| {
+            let starts = call.tensors.iter_mut().find(|tensor| tensor.name == "starts");
+            starts.expect("a row of texts").values = Values::Tok(bad.into());
+            call
+        };
+        let name = format!("starts {bad:?}");
+        c.refused("attention_forward", &name, "starts", move |r| {
+            with(forward(r, shape, texts, Scores::Usual, Dropout::NONE))
+        });
+        c.refused("attention_backward", &name, "starts", move |r| {
+            let call = backward(r, shape, texts, Scores::Usual, Dropout::NONE);
+            with(call)
+        });
+    }
     c.refused_spoilt("attention_cached_forward", |r| {
         cached_forward(r, cached(2, 3, 2, 7, 2, 5), Scores::Usual)
     });
@@ -195,12 +287,12 @@ pub(super) fn cases(c: &mut Cases) {
         let dropout = Dropout { p, seed: 0, site: 0 };
         let name = format!("p = {p}");
         c.refused("attention_forward", &name, "probability", move |r| {
-            let mut call = forward(r, shape, Scores::Usual, Dropout::NONE);
+            let mut call = forward(r, shape, Row::Whole, Scores::Usual, Dropout::NONE);
             call.run = Box::new(move |o, s, _| run(o, s, shape.into(), dropout));
             call
         });
         c.refused("attention_backward", &name, "probability", move |r| {
-            let mut call = backward(r, shape, Scores::Usual, Dropout::NONE);
+            let mut call = backward(r, shape, Row::Whole, Scores::Usual, Dropout::NONE);
             call.run = Box::new(move |o, s, _| run_backward(o, s, shape.into(), dropout));
             call
         });
@@ -209,18 +301,20 @@ pub(super) fn cases(c: &mut Cases) {
 
 pub(super) fn gradients() -> Vec<Gradient> {
     let shape = (2, 5, 2, 3);
-    let gradient = |dropout: Dropout| {
+    let gradient = |row: Row, dropout: Dropout| {
         Gradient::new(
             "attention_backward",
             move |r| {
                 let (B, T, NH, HS) = shape;
-                vec![
+                let mut tensors = vec![
                     input("qkv", qkv(r, shape, Scores::Usual)),
                     output("out", B * T * NH * HS),
                     stat_output("lse", B * NH * T),
                     input("dout", r.act(B * T * NH * HS, 1.0)),
                     output("dqkv", B * T * 3 * NH * HS),
-                ]
+                ];
+                tensors.extend(row.starts(r, shape));
+                tensors
             },
             move |o, s| run(o, s, shape.into(), dropout),
             move |o, s, _| run_backward(o, s, shape.into(), dropout),
@@ -228,5 +322,6 @@ pub(super) fn gradients() -> Vec<Gradient> {
         .loss("out", "dout")
         .set("qkv", "dqkv")
     };
-    DROPOUTS.map(gradient).into()
+    let rows = [Row::Whole, Row::Texts(3), Row::Window(2)];
+    rows.into_iter().flat_map(|row| DROPOUTS.map(|dropout| gradient(row, dropout))).collect()
 }

@@ -185,11 +185,16 @@ impl Slots {
         self.maybe_stat(name).unwrap_or_else(|| panic!("the call has no {name}"))
     }
 
-    pub fn tok(&self, name: &str) -> Slot<Tok> {
-        match self.find(name) {
-            Some(AnySlot::Tok(slot)) => slot,
-            _ => panic!("the call has no tokens {name}"),
+    /// Tokens that the call may lack.
+    pub fn maybe_tok(&self, name: &str) -> Option<Slot<Tok>> {
+        match self.find(name)? {
+            AnySlot::Tok(slot) => Some(slot),
+            _ => panic!("{name} does not hold tokens"),
         }
+    }
+
+    pub fn tok(&self, name: &str) -> Slot<Tok> {
+        self.maybe_tok(name).unwrap_or_else(|| panic!("the call has no tokens {name}"))
     }
 
     pub fn set(&mut self, name: &str, slot: AnySlot) {

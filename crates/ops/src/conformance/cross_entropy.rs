@@ -1,7 +1,7 @@
 //! Cases of `cross_entropy`. Columns from V on hold NaN: they are padding, and not read.
 
 use super::Cases;
-use super::call::{Call, input, stat_output, updated};
+use super::call::{Call, Tensor, input, stat_output, updated};
 use super::data::{Random, Values};
 use super::gradient::Gradient;
 use crate::IGNORE;
@@ -35,27 +35,51 @@ fn logits(r: &mut Random, (N, V, Vp): Shape, of: Logits) -> Values {
     Values::Act(x)
 }
 
-fn forward(r: &mut Random, shape: Shape, of: Logits, targets: Values) -> Call {
+/// Whether rows count differently.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rows {
+    Alike,
+    Weighted,
+}
+
+impl Rows {
+    /// Weights from 0.5 to 2.5; NaN where the target is ignored, which makes them count for nothing.
+    fn weights(self, r: &mut Random, targets: &Values) -> Option<Tensor> {
+        let (Rows::Weighted, Values::Tok(targets)) = (self, targets) else { return None };
+        let mut weights = r.stat_around(1.5, targets.len(), 1.0).floats().to_vec();
+        let ignored = weights.iter_mut().zip(targets).filter(|(_, target)| **target == IGNORE);
+        ignored.for_each(|(weight, _)| *weight = f32::NAN);
+        Some(input("weights", Values::Stat(weights)))
+    }
+}
+
+fn forward(r: &mut Random, shape: Shape, of: Logits, rows: Rows, targets: Values) -> Call {
     let (N, V, Vp) = shape;
-    let tensors = vec![
+    let weights = rows.weights(r, &targets);
+    let mut tensors = vec![
         stat_output("losses", N).floor(LOSS),
         input("logits", logits(r, shape, of)),
         input("targets", targets),
     ];
+    tensors.extend(weights);
     Call::new("cross_entropy_forward", [N, V, Vp], tensors, move |o, s, [N, V, Vp]| {
-        o.cross_entropy_forward(s.stat("losses"), s.act("logits"), s.tok("targets"), N, V, Vp)
+        let (losses, logits, targets) = (s.stat("losses"), s.act("logits"), s.tok("targets"));
+        o.cross_entropy_forward(losses, logits, targets, s.maybe_stat("weights"), N, V, Vp)
     })
 }
 
-fn forward_backward(r: &mut Random, shape: Shape, of: Logits, targets: Values) -> Call {
+fn forward_backward(r: &mut Random, shape: Shape, of: Logits, rows: Rows, targets: Values) -> Call {
     let (N, V, Vp) = shape;
-    let tensors = vec![
+    let weights = rows.weights(r, &targets);
+    let mut tensors = vec![
         stat_output("losses", N).floor(LOSS),
         updated("logits", logits(r, shape, of)).floor(f64::from(SCALE) / Vp as f64),
         input("targets", targets),
     ];
+    tensors.extend(weights);
     Call::new("cross_entropy_forward_backward", [N, V, Vp], tensors, move |o, s, [N, V, Vp]| {
-        o.cross_entropy_forward_backward(s.stat("losses"), s.act("logits"), s.tok("targets"), N, V, Vp, SCALE)
+        let (losses, logits, targets) = (s.stat("losses"), s.act("logits"), s.tok("targets"));
+        o.cross_entropy_forward_backward(losses, logits, targets, s.maybe_stat("weights"), N, V, Vp, SCALE)
     })
 }
 
@@ -63,15 +87,21 @@ pub(super) fn cases(c: &mut Cases) {
     let shapes = c.shapes(&SHAPES, &LARGE);
     let mut both =
         |shape: Shape, what: &str, of: Logits, slack: f64, targets: fn(&mut Random, Shape) -> Values| {
-            let name = format!("(N,V,Vp) = {shape:?}{what}");
-            c.computes("cross_entropy_forward", &name, move |r| {
-                let targets = targets(r, shape);
-                forward(r, shape, of, targets).slack(slack)
-            });
-            c.computes("cross_entropy_forward_backward", name, move |r| {
-                let targets = targets(r, shape);
-                forward_backward(r, shape, of, targets).slack(slack)
-            });
+            // How large logits are has to do with the softmax alone.
+            let kinds =
+                if what.contains("1e4") { &[Rows::Alike][..] } else { &[Rows::Alike, Rows::Weighted] };
+            for rows in kinds.iter().copied() {
+                let weighted = if rows == Rows::Weighted { ", weighted" } else { "" };
+                let name = format!("(N,V,Vp) = {shape:?}{what}{weighted}");
+                c.computes("cross_entropy_forward", &name, move |r| {
+                    let targets = targets(r, shape);
+                    forward(r, shape, of, rows, targets).slack(slack)
+                });
+                c.computes("cross_entropy_forward_backward", name, move |r| {
+                    let targets = targets(r, shape);
+                    forward_backward(r, shape, of, rows, targets).slack(slack)
+                });
+            }
         };
     let some = |r: &mut Random, (N, V, _): Shape| r.targets(N, V);
     let (last, none) = (
@@ -89,18 +119,20 @@ pub(super) fn cases(c: &mut Cases) {
 
     let shape = (3, 5, 8);
     let targets = |last: u32| Values::Tok(vec![0, IGNORE, last]);
-    c.refused_spoilt("cross_entropy_forward", move |r| forward(r, shape, Logits::Usual, targets(4)));
+    c.refused_spoilt("cross_entropy_forward", move |r| {
+        forward(r, shape, Logits::Usual, Rows::Weighted, targets(4))
+    });
     c.refused_spoilt("cross_entropy_forward_backward", move |r| {
-        forward_backward(r, shape, Logits::Usual, targets(4))
+        forward_backward(r, shape, Logits::Usual, Rows::Weighted, targets(4))
     });
     // In the padding, and just below IGNORE.
     for bad in [5, IGNORE - 1] {
         let name = format!("target {bad} of V = 5");
         c.refused("cross_entropy_forward", &name, "targets", move |r| {
-            forward(r, shape, Logits::Usual, targets(bad))
+            forward(r, shape, Logits::Usual, Rows::Weighted, targets(bad))
         });
         c.refused("cross_entropy_forward_backward", &name, "targets", move |r| {
-            forward_backward(r, shape, Logits::Usual, targets(bad))
+            forward_backward(r, shape, Logits::Usual, Rows::Weighted, targets(bad))
         });
     }
 }
@@ -108,29 +140,37 @@ pub(super) fn cases(c: &mut Cases) {
 pub(super) fn gradients() -> Vec<Gradient> {
     let shape = (4, 7, 9);
     let (N, V, Vp) = shape;
-    vec![
+    let gradient = |rows: Rows| {
         Gradient::new(
             "cross_entropy_forward_backward",
             move |r| {
                 let mut x = logits(r, shape, Logits::Usual).floats().to_vec();
                 x.chunks_exact_mut(Vp).for_each(|row| row[V..].fill(0.0));
-                vec![
+                let targets = r.targets(N, V);
+                let weights = rows.weights(r, &targets);
+                let mut tensors = vec![
                     input("logits", Values::Act(x.clone())),
                     updated("dlogits", Values::Act(x)),
-                    input("targets", r.targets(N, V)),
+                    input("targets", targets),
                     stat_output("losses", N),
                     input("dlosses", Values::Stat(vec![SCALE; N])),
-                ]
+                ];
+                tensors.extend(weights);
+                tensors
             },
             move |o, s| {
-                o.cross_entropy_forward(s.stat("losses"), s.act("logits"), s.tok("targets"), N, V, Vp)
+                let (losses, logits, weights) = (s.stat("losses"), s.act("logits"), s.maybe_stat("weights"));
+                o.cross_entropy_forward(losses, logits, s.tok("targets"), weights, N, V, Vp)
             },
             move |o, s, _| {
-                let (losses, dlogits) = (s.stat("losses"), s.act("dlogits"));
-                o.cross_entropy_forward_backward(losses, dlogits, s.tok("targets"), N, V, Vp, SCALE)
+                let (losses, dlogits, weights) =
+                    (s.stat("losses"), s.act("dlogits"), s.maybe_stat("weights"));
+                let targets = s.tok("targets");
+                o.cross_entropy_forward_backward(losses, dlogits, targets, weights, N, V, Vp, SCALE)
             },
         )
         .loss("losses", "dlosses")
-        .once("logits", "dlogits"),
-    ]
+        .once("logits", "dlogits")
+    };
+    [Rows::Alike, Rows::Weighted].map(gradient).into()
 }

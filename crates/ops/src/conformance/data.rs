@@ -169,6 +169,21 @@ impl Random {
         Values::Tok((0..len).map(|_| self.word() % rows as u32).collect())
     }
 
+    /// Where texts begin that are packed in rows of T: up to `longest` tokens each, one token now and then.
+    pub fn starts(&mut self, B: usize, T: usize, longest: usize) -> Values {
+        let mut starts = Vec::new();
+        for _ in 0..B {
+            let mut start = 0;
+            while start < T {
+                let len = 1 + self.word() as usize % longest;
+                let end = T.min(start + len);
+                starts.extend(vec![start as u32; end - start]);
+                start = end;
+            }
+        }
+        Values::Tok(starts)
+    }
+
     /// Targets below `V`, every third of them [`IGNORE`].
     pub fn targets(&mut self, len: usize, V: usize) -> Values {
         let target = |i: usize| if i % 3 == 1 { IGNORE } else { self.word() % V as u32 };

@@ -1,7 +1,7 @@
 //! Cases of `embedding`.
 
 use super::Cases;
-use super::call::{Call, grad_output, input, output, parameter_gradient, updated};
+use super::call::{Call, Tensor, grad_output, input, output, parameter_gradient, updated};
 use super::data::{Random, Values};
 use super::gradient::Gradient;
 use crate::Update;
@@ -12,48 +12,87 @@ struct Shape {
     T: usize,
     C: usize,
     words: usize,
-    positions: usize,
-    pos: usize,
+    /// Rows of wpe.
+    places: usize,
+    at: At,
 }
 
-const fn shape(B: usize, T: usize, C: usize, words: usize, positions: usize, pos: usize) -> Shape {
-    Shape { B, T, C, words, positions, pos }
+/// At what positions the tokens of a sequence are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    /// At their own: `positions` is not given.
+    Own,
+    /// Anywhere, neighbours at the same one included.
+    Any,
+    /// On from a position.
+    From(u32),
 }
 
-const SHAPES: [Shape; 5] = [
-    shape(1, 1, 1, 3, 2, 0),
-    shape(1, 1, 37, 3, 2, 1),
-    shape(2, 3, 5, 7, 9, 4),
-    shape(3, 7, 33, 2, 7, 0),
-    shape(2, 4, 8, 300, 6, 2),
+const fn shape(B: usize, T: usize, C: usize, words: usize, places: usize, at: At) -> Shape {
+    Shape { B, T, C, words, places, at }
+}
+
+const SHAPES: [Shape; 9] = [
+    shape(1, 1, 1, 3, 2, At::Own),
+    shape(1, 1, 37, 3, 2, At::From(1)),
+    shape(2, 3, 5, 7, 9, At::Own),
+    shape(2, 3, 5, 7, 9, At::From(4)),
+    shape(3, 7, 33, 2, 7, At::Own),
+    shape(3, 7, 33, 2, 3, At::Any),
+    shape(2, 4, 8, 300, 6, At::From(2)),
+    shape(2, 6, 8, 300, 6, At::Any),
+    shape(2, 3, 5, 7, 1, At::Any),
 ];
 /// Among them a few tokens that fill thousands of positions, and more words than 16 bits count.
-const LARGE: [Shape; 3] =
-    [shape(2, 130, 768, 257, 200, 64), shape(5, 515, 24, 3, 520, 0), shape(2, 1100, 8, 70_000, 1100, 0)];
+const LARGE: [Shape; 5] = [
+    shape(2, 130, 768, 257, 200, At::From(64)),
+    shape(5, 515, 24, 3, 520, At::Own),
+    shape(5, 515, 24, 3, 2, At::Any),
+    shape(2, 1100, 8, 70_000, 1100, At::Own),
+    shape(3, 300, 768, 9, 1024, At::Any),
+];
+
+impl Shape {
+    /// The tensor, if there is one.
+    fn positions(self, r: &mut Random) -> Option<Tensor> {
+        let Shape { B, T, places, .. } = self;
+        let values = match self.at {
+            At::Own => return None,
+            At::Any => r.tokens(B * T, places),
+            At::From(first) => Values::Tok((0..(B * T) as u32).map(|n| first + n % T as u32).collect()),
+        };
+        Some(input("positions", values))
+    }
+}
 
 fn forward(r: &mut Random, s: Shape, tokens: Option<Values>) -> Call {
-    let Shape { B, T, C, words, positions, pos } = s;
-    let tensors = vec![
+    let Shape { B, T, C, words, places, .. } = s;
+    let mut tensors = vec![
         output("out", B * T * C),
         input("tokens", tokens.unwrap_or_else(|| r.tokens(B * T, words))),
         input("wte", r.act(words * C, 1.0)),
-        input("wpe", r.act(positions * C, 1.0)),
+        input("wpe", r.act(places * C, 1.0)),
     ];
-    Call::new("embedding_forward", [B, T, C], tensors, move |o, s, [B, T, C]| {
-        o.embedding_forward(s.act("out"), s.tok("tokens"), s.act("wte"), s.act("wpe"), B, T, C, pos)
+    tensors.extend(s.positions(r));
+    Call::new("embedding_forward", [B, T, C], tensors, |o, s, [B, T, C]| {
+        let (out, tokens, positions) = (s.act("out"), s.tok("tokens"), s.maybe_tok("positions"));
+        o.embedding_forward(out, tokens, positions, s.act("wte"), s.act("wpe"), B, T, C)
     })
 }
 
 fn backward(r: &mut Random, s: Shape, update: Update, tokens: Option<Values>) -> Call {
-    let Shape { B, T, C, words, positions, .. } = s;
-    let tensors = vec![
+    let Shape { B, T, C, words, places, .. } = s;
+    let mut tensors = vec![
         updated("dwte", r.grad(words * C, 1.0)),
-        parameter_gradient(r, "dwpe", positions * C, update),
+        parameter_gradient(r, "dwpe", places * C, update),
         input("dout", r.act(B * T * C, 1.0)),
         input("tokens", tokens.unwrap_or_else(|| r.tokens(B * T, words))),
     ];
+    tensors.extend(s.positions(r));
     Call::new("embedding_backward", [B, T, C], tensors, move |o, s, [B, T, C]| {
-        o.embedding_backward(s.grad("dwte"), s.grad("dwpe"), s.act("dout"), s.tok("tokens"), B, T, C, update)
+        let (dwte, dwpe, tokens) = (s.grad("dwte"), s.grad("dwpe"), s.tok("tokens"));
+        let positions = s.maybe_tok("positions");
+        o.embedding_backward(dwte, dwpe, s.act("dout"), tokens, positions, B, T, C, update)
     })
 }
 
@@ -66,7 +105,7 @@ pub(super) fn cases(c: &mut Cases) {
             });
         }
     }
-    let s = SHAPES[2];
+    let (s, own) = (SHAPES[3], SHAPES[2]);
     c.refused_spoilt("embedding_forward", move |r| forward(r, s, None));
     c.refused_spoilt("embedding_backward", move |r| backward(r, s, Update::Set, None));
 
@@ -75,42 +114,56 @@ pub(super) fn cases(c: &mut Cases) {
     c.refused("embedding_backward", "a token beyond the table", "tokens", move |r| {
         backward(r, s, Update::Set, beyond())
     });
-    for pos in [7, usize::MAX] {
-        c.refused("embedding_forward", "a position beyond the table", "wpe", move |r| {
-            forward(r, Shape { pos, ..s }, None)
+    for first in [7, u32::MAX - 2] {
+        let s = Shape { at: At::From(first), ..s };
+        c.refused("embedding_forward", "a position beyond the table", "positions", move |r| {
+            forward(r, s, None)
+        });
+        c.refused("embedding_backward", "a position beyond the table", "positions", move |r| {
+            backward(r, s, Update::Set, None)
         });
     }
-    c.refused("embedding_backward", "a position beyond the table", "dwpe", move |r| {
-        backward(r, Shape { positions: 2, ..s }, Update::Set, None)
+    let own = Shape { places: 2, ..own };
+    c.refused("embedding_forward", "a table of fewer rows than positions", "wpe", move |r| {
+        forward(r, own, None)
+    });
+    c.refused("embedding_backward", "a table of fewer rows than positions", "dwpe", move |r| {
+        backward(r, own, Update::Set, None)
     });
 }
 
 pub(super) fn gradients() -> Vec<Gradient> {
-    let (B, T, C, words, positions) = (3, 4, 5, 3, 6);
-    vec![
+    let gradient = |at: At| {
+        let s = shape(3, 4, 5, 3, 6, at);
+        let Shape { B, T, C, words, places, .. } = s;
         Gradient::new(
             "embedding_backward",
             move |r| {
-                vec![
+                let mut tensors = vec![
                     input("tokens", r.tokens(B * T, words)),
                     input("wte", r.act(words * C, 1.0)),
-                    input("wpe", r.act(positions * C, 1.0)),
+                    input("wpe", r.act(places * C, 1.0)),
                     output("out", B * T * C),
                     input("dout", r.act(B * T * C, 1.0)),
                     updated("dwte", Values::Grad(vec![0.0; words * C])),
-                    grad_output("dwpe", positions * C),
-                ]
+                    grad_output("dwpe", places * C),
+                ];
+                tensors.extend(s.positions(r));
+                tensors
             },
             move |o, s| {
-                o.embedding_forward(s.act("out"), s.tok("tokens"), s.act("wte"), s.act("wpe"), B, T, C, 0)
+                let (out, tokens, positions) = (s.act("out"), s.tok("tokens"), s.maybe_tok("positions"));
+                o.embedding_forward(out, tokens, positions, s.act("wte"), s.act("wpe"), B, T, C)
             },
             move |o, s, update| {
-                let (dwte, dwpe) = (s.grad("dwte"), s.grad("dwpe"));
-                o.embedding_backward(dwte, dwpe, s.act("dout"), s.tok("tokens"), B, T, C, update)
+                let (dwte, dwpe, tokens) = (s.grad("dwte"), s.grad("dwpe"), s.tok("tokens"));
+                let positions = s.maybe_tok("positions");
+                o.embedding_backward(dwte, dwpe, s.act("dout"), tokens, positions, B, T, C, update)
             },
         )
         .loss("out", "dout")
         .added("wte", "dwte")
-        .added("wpe", "dwpe"),
-    ]
+        .added("wpe", "dwpe")
+    };
+    [At::Own, At::Any].map(gradient).into()
 }

@@ -74,16 +74,16 @@ impl<K: Kernels> Ops for Host<K> {
         &mut self,
         out: Slot<Act>,
         tokens: Slot<Tok>,
+        positions: Option<Slot<Tok>>,
         wte: Slot<Act>,
         wpe: Slot<Act>,
         B: usize,
         T: usize,
         C: usize,
-        pos: usize,
     ) -> Result {
-        let ([out], [wte, wpe], [tokens]) =
-            self.memory.views(args::embedding_forward(out, tokens, wte, wpe, B, T, C, pos)?)?;
-        self.kernels.embedding_forward(out, tokens, wte, wpe, T, C, pos);
+        let ([out], [wte, wpe], [tokens, positions]) =
+            self.memory.views(args::embedding_forward(out, tokens, positions, wte, wpe, B, T, C)?)?;
+        self.kernels.embedding_forward(out, tokens, present(positions), wte, wpe, T, C);
         Ok(())
     }
 
@@ -93,14 +93,15 @@ impl<K: Kernels> Ops for Host<K> {
         dwpe: Slot<Grad>,
         dout: Slot<Act>,
         tokens: Slot<Tok>,
+        positions: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         C: usize,
         update: Update,
     ) -> Result {
-        let ([dwte, dwpe], [dout], [tokens]) =
-            self.memory.views(args::embedding_backward(dwte, dwpe, dout, tokens, B, T, C)?)?;
-        self.kernels.embedding_backward(dwte, dwpe, dout, tokens, T, C, update);
+        let ([dwte, dwpe], [dout], [tokens, positions]) =
+            self.memory.views(args::embedding_backward(dwte, dwpe, dout, tokens, positions, B, T, C)?)?;
+        self.kernels.embedding_backward(dwte, dwpe, dout, tokens, present(positions), T, C, update);
         Ok(())
     }
 
@@ -312,15 +313,16 @@ impl<K: Kernels> Ops for Host<K> {
         out: Slot<Act>,
         lse: Slot<Stat>,
         qkv: Slot<Act>,
+        starts: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         NH: usize,
         HS: usize,
         dropout: Dropout,
     ) -> Result {
-        let ([out, lse], [qkv], []) =
-            self.memory.views(args::attention_forward(out, lse, qkv, B, T, NH, HS, dropout)?)?;
-        self.kernels.attention_forward(out, lse, qkv, B, Heads { T, NH, HS }, dropout);
+        let ([out, lse], [qkv], [starts]) =
+            self.memory.views(args::attention_forward(out, lse, qkv, starts, B, T, NH, HS, dropout)?)?;
+        self.kernels.attention_forward(out, lse, qkv, present(starts), B, Heads { T, NH, HS }, dropout);
         Ok(())
     }
 
@@ -331,15 +333,27 @@ impl<K: Kernels> Ops for Host<K> {
         out: Slot<Act>,
         lse: Slot<Stat>,
         qkv: Slot<Act>,
+        starts: Option<Slot<Tok>>,
         B: usize,
         T: usize,
         NH: usize,
         HS: usize,
         dropout: Dropout,
     ) -> Result {
-        let ([dqkv], [dout, out, lse, qkv], []) =
-            self.memory.views(args::attention_backward(dqkv, dout, out, lse, qkv, B, T, NH, HS, dropout)?)?;
-        self.kernels.attention_backward(dqkv, dout, out, lse, qkv, B, Heads { T, NH, HS }, dropout);
+        let ([dqkv], [dout, out, lse, qkv], [starts]) = self
+            .memory
+            .views(args::attention_backward(dqkv, dout, out, lse, qkv, starts, B, T, NH, HS, dropout)?)?;
+        self.kernels.attention_backward(
+            dqkv,
+            dout,
+            out,
+            lse,
+            qkv,
+            present(starts),
+            B,
+            Heads { T, NH, HS },
+            dropout,
+        );
         Ok(())
     }
 
@@ -487,13 +501,14 @@ impl<K: Kernels> Ops for Host<K> {
         losses: Slot<Stat>,
         logits: Slot<Act>,
         targets: Slot<Tok>,
+        weights: Option<Slot<Stat>>,
         N: usize,
         V: usize,
         Vp: usize,
     ) -> Result {
-        let ([losses], [logits], [targets]) =
-            self.memory.views(args::cross_entropy_forward(losses, logits, targets, N, V, Vp)?)?;
-        self.kernels.cross_entropy_forward(losses, logits, targets, V, Vp);
+        let ([losses], [logits, weights], [targets]) =
+            self.memory.views(args::cross_entropy_forward(losses, logits, targets, weights, N, V, Vp)?)?;
+        self.kernels.cross_entropy_forward(losses, logits, targets, present(weights), V, Vp);
         Ok(())
     }
 
@@ -502,14 +517,16 @@ impl<K: Kernels> Ops for Host<K> {
         losses: Slot<Stat>,
         logits: Slot<Act>,
         targets: Slot<Tok>,
+        weights: Option<Slot<Stat>>,
         N: usize,
         V: usize,
         Vp: usize,
         scale: f32,
     ) -> Result {
-        let ([losses, logits], [], [targets]) =
-            self.memory.views(args::cross_entropy_forward_backward(losses, logits, targets, N, V, Vp)?)?;
-        self.kernels.cross_entropy_forward_backward(losses, logits, targets, V, Vp, scale);
+        let ([losses, logits], [weights], [targets]) = self
+            .memory
+            .views(args::cross_entropy_forward_backward(losses, logits, targets, weights, N, V, Vp)?)?;
+        self.kernels.cross_entropy_forward_backward(losses, logits, targets, present(weights), V, Vp, scale);
         Ok(())
     }
 

@@ -22,13 +22,13 @@ pub trait Kernels {
         &mut self,
         out: &mut [Self::F],
         tokens: &[u32],
+        positions: Option<&[u32]>,
         wte: &[Self::F],
         wpe: &[Self::F],
         T: usize,
         C: usize,
-        pos: usize,
     ) {
-        embedding::forward(out, tokens, wte, wpe, T, C, pos);
+        embedding::forward(out, tokens, positions, wte, wpe, T, C);
     }
 
     /// See [`Ops::embedding_backward`](crate::Ops::embedding_backward).
@@ -38,11 +38,12 @@ pub trait Kernels {
         dwpe: &mut [Self::F],
         dout: &[Self::F],
         tokens: &[u32],
+        positions: Option<&[u32]>,
         T: usize,
         C: usize,
         update: Update,
     ) {
-        embedding::backward(dwte, dwpe, dout, tokens, T, C, update);
+        embedding::backward(dwte, dwpe, dout, tokens, positions, T, C, update);
     }
 
     /// See [`Ops::layernorm_forward`](crate::Ops::layernorm_forward).
@@ -208,11 +209,12 @@ pub trait Kernels {
         out: &mut [Self::F],
         lse: &mut [Self::F],
         qkv: &[Self::F],
+        starts: Option<&[u32]>,
         B: usize,
         heads: Heads,
         dropout: Dropout,
     ) {
-        attention::forward(out, lse, qkv, B, heads, dropout);
+        attention::forward(out, lse, qkv, starts, B, heads, dropout);
     }
 
     /// See [`Ops::attention_backward`](crate::Ops::attention_backward).
@@ -223,11 +225,12 @@ pub trait Kernels {
         out: &[Self::F],
         lse: &[Self::F],
         qkv: &[Self::F],
+        starts: Option<&[u32]>,
         B: usize,
         heads: Heads,
         dropout: Dropout,
     ) {
-        attention::backward(dqkv, dout, out, lse, qkv, B, heads, dropout);
+        attention::backward(dqkv, dout, out, lse, qkv, starts, B, heads, dropout);
     }
 
     /// See [`Ops::attention_cached_forward`](crate::Ops::attention_cached_forward).
@@ -324,10 +327,11 @@ pub trait Kernels {
         losses: &mut [Self::F],
         logits: &[Self::F],
         targets: &[u32],
+        weights: Option<&[Self::F]>,
         V: usize,
         Vp: usize,
     ) {
-        cross_entropy::forward(losses, logits, targets, V, Vp);
+        cross_entropy::forward(losses, logits, targets, weights, V, Vp);
     }
 
     /// See [`Ops::cross_entropy_forward_backward`](crate::Ops::cross_entropy_forward_backward).
@@ -336,11 +340,12 @@ pub trait Kernels {
         losses: &mut [Self::F],
         logits: &mut [Self::F],
         targets: &[u32],
+        weights: Option<&[Self::F]>,
         V: usize,
         Vp: usize,
         scale: f32,
     ) {
-        cross_entropy::forward_backward(losses, logits, targets, V, Vp, scale);
+        cross_entropy::forward_backward(losses, logits, targets, weights, V, Vp, scale);
     }
 
     /// See [`Ops::sum`](crate::Ops::sum).

@@ -177,7 +177,7 @@ impl<F: Float> Memory<F> {
         // SAFETY: as above.
         let chosen: [&[u32]; K] = from_fn(|i| unsafe { slice::from_raw_parts(indices[i], tokens[i].len) });
         for (arg, chosen) in tokens.iter().zip(chosen) {
-            arg.check_indices(op, chosen)?;
+            arg.check_tokens(op, chosen)?;
         }
         Ok((written, read, chosen))
     }

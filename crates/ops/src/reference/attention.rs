@@ -2,6 +2,8 @@
 //!
 //! A row of `qkv` holds q, then k, then v, each of NH heads of HS: 3·C elements.
 
+use std::ops::RangeInclusive;
+
 use crate::Dropout;
 use crate::host::Float;
 
@@ -57,18 +59,33 @@ fn add_scaled<F: Float>(out: &mut [F], x: &[F], scale: F) {
     }
 }
 
-/// out\[t\] = Σ_{t2 ≤ t} mask·p\[t2\]·v\[t2\] with p = exp(s − lse), s\[t2\] = q\[t\]·k\[t2\]/√HS, lse = log Σ exp(s).
-pub fn forward<F: Float>(out: &mut [F], lse: &mut [F], qkv: &[F], B: usize, heads: Heads, dropout: Dropout) {
+/// What position t of sequence b sees.
+fn seen(starts: Option<&[u32]>, b: usize, t: usize, T: usize) -> RangeInclusive<usize> {
+    starts.map_or(0, |starts| starts[b * T + t] as usize)..=t
+}
+
+/// out\[t\] = Σ mask·p\[t2\]·v\[t2\] over the t2 that t sees, with p = exp(s − lse), s\[t2\] = q\[t\]·k\[t2\]/√HS, lse = log Σ
+/// exp(s).
+pub fn forward<F: Float>(
+    out: &mut [F],
+    lse: &mut [F],
+    qkv: &[F],
+    starts: Option<&[u32]>,
+    B: usize,
+    heads: Heads,
+    dropout: Dropout,
+) {
     let Heads { T, NH, HS } = heads;
     out.fill(F::zero());
     for (b, h, t) in heads.rows(B) {
+        let seen = seen(starts, b, t, T);
         let q = &qkv[heads.q(b, t, h)..][..HS];
         let score = |t2: usize| dot(q, &qkv[heads.k(b, t2, h)..][..HS]) * heads.scale();
-        let largest = (0..=t).map(score).fold(F::neg_infinity(), F::max);
-        let total: F = (0..=t).map(|t2| (score(t2) - largest).exp()).sum();
+        let largest = seen.clone().map(score).fold(F::neg_infinity(), F::max);
+        let total: F = seen.clone().map(|t2| (score(t2) - largest).exp()).sum();
         let log = largest + total.ln();
         let out = &mut out[heads.out(b, t, h)..][..HS];
-        for t2 in 0..=t {
+        for t2 in seen {
             let mask = F::of(dropout.factor((heads.row(b, t, h) + t2) as u64));
             add_scaled(out, &qkv[heads.v(b, t2, h)..][..HS], mask * (score(t2) - log).exp());
         }
@@ -84,6 +101,7 @@ pub fn backward<F: Float>(
     out: &[F],
     lse: &[F],
     qkv: &[F],
+    starts: Option<&[u32]>,
     B: usize,
     heads: Heads,
     dropout: Dropout,
@@ -95,7 +113,7 @@ pub fn backward<F: Float>(
         let dout = &dout[at..][..HS];
         let p_dp = dot(dout, &out[at..][..HS]);
         let q = &qkv[heads.q(b, t, h)..][..HS];
-        for t2 in 0..=t {
+        for t2 in seen(starts, b, t, T) {
             let (k, v) = (&qkv[heads.k(b, t2, h)..][..HS], &qkv[heads.v(b, t2, h)..][..HS]);
             let p = (dot(q, k) * heads.scale() - lse[(b * NH + h) * T + t]).exp();
             let mask = F::of(dropout.factor((heads.row(b, t, h) + t2) as u64));

@@ -9,22 +9,35 @@ fn log_sum_exp<F: Float>(row: &[F]) -> F {
     largest + row.iter().map(|x| (*x - largest).exp()).sum::<F>().ln()
 }
 
-/// losses\[n\] = log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\]; 0 where the target is [`IGNORE`].
-pub fn forward<F: Float>(losses: &mut [F], logits: &[F], targets: &[u32], V: usize, Vp: usize) {
+/// What row n counts.
+fn weight<F: Float>(weights: Option<&[F]>, n: usize) -> F {
+    weights.map_or(F::one(), |weights| weights[n])
+}
+
+/// losses\[n\] = weights\[n\]·(log Σ_v exp(logits\[n,v\]) − logits\[n,targets\[n\]\]); 0 where the target is [`IGNORE`].
+pub fn forward<F: Float>(
+    losses: &mut [F],
+    logits: &[F],
+    targets: &[u32],
+    weights: Option<&[F]>,
+    V: usize,
+    Vp: usize,
+) {
     for (n, row) in logits.chunks_exact(Vp).enumerate() {
         losses[n] = match targets[n] {
             IGNORE => F::zero(),
-            target => log_sum_exp(&row[..V]) - row[target as usize],
+            target => weight(weights, n) * (log_sum_exp(&row[..V]) - row[target as usize]),
         };
     }
 }
 
-/// The same losses, and logits ← scale·(softmax(logits) − onehot(target)).
+/// The same losses, and logits ← scale·weights\[n\]·(softmax(logits) − onehot(target)).
 /// [Derivation](crate::Ops::cross_entropy_forward_backward).
 pub fn forward_backward<F: Float>(
     losses: &mut [F],
     logits: &mut [F],
     targets: &[u32],
+    weights: Option<&[F]>,
     V: usize,
     Vp: usize,
     scale: f32,
@@ -39,10 +52,11 @@ pub fn forward_backward<F: Float>(
         }
         let target = targets[n] as usize;
         let lse = log_sum_exp(row);
-        losses[n] = lse - row[target];
+        let weight = weight(weights, n);
+        losses[n] = weight * (lse - row[target]);
         for (v, x) in row.iter_mut().enumerate() {
             let onehot = if v == target { F::one() } else { F::zero() };
-            *x = F::from_f32(scale) * ((*x - lse).exp() - onehot);
+            *x = F::from_f32(scale) * weight * ((*x - lse).exp() - onehot);
         }
     }
 }

@@ -3,21 +3,24 @@
 use crate::Update;
 use crate::host::Float;
 
-use super::put;
+/// The row of wpe that position `n` of the batch reads.
+fn place(positions: Option<&[u32]>, n: usize, T: usize) -> usize {
+    positions.map_or(n % T, |positions| positions[n] as usize)
+}
 
-/// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[pos + t\].
+/// out\[b,t\] = wte\[tokens\[b,t\]\] + wpe\[positions\[b,t\]\].
 pub fn forward<F: Float>(
     out: &mut [F],
     tokens: &[u32],
+    positions: Option<&[u32]>,
     wte: &[F],
     wpe: &[F],
     T: usize,
     C: usize,
-    pos: usize,
 ) {
     for (n, (out, token)) in out.chunks_exact_mut(C).zip(tokens).enumerate() {
         let word = &wte[*token as usize * C..][..C];
-        let position = &wpe[(pos + n % T) * C..][..C];
+        let position = &wpe[place(positions, n, T) * C..][..C];
         for c in 0..C {
             out[c] = word[c] + position[c];
         }
@@ -25,25 +28,26 @@ pub fn forward<F: Float>(
 }
 
 /// Each row of a table collects the gradients of the positions that read it: dwte\[v\] += Σ_{tokens\[b,t\] = v} dout\[b,t\],
-/// dwpe\[t\] = Σ_b dout\[b,t\].
+/// dwpe\[p\] (set or added) Σ_{positions\[b,t\] = p} dout\[b,t\].
 pub fn backward<F: Float>(
     dwte: &mut [F],
     dwpe: &mut [F],
     dout: &[F],
     tokens: &[u32],
+    positions: Option<&[u32]>,
     T: usize,
     C: usize,
     update: Update,
 ) {
-    for (dout, token) in dout.chunks_exact(C).zip(tokens) {
-        for (dw, d) in dwte[*token as usize * C..][..C].iter_mut().zip(dout) {
-            *dw += *d;
-        }
+    if update == Update::Set {
+        dwpe.fill(F::zero());
     }
-    for (t, dwpe) in dwpe.chunks_exact_mut(C).enumerate() {
-        for (c, dw) in dwpe.iter_mut().enumerate() {
-            let rows = dout.chunks_exact(C).skip(t).step_by(T).filter(|_| t < T);
-            put(dw, rows.map(|row| row[c]).sum(), update);
-        }
+    for (n, (dout, token)) in dout.chunks_exact(C).zip(tokens).enumerate() {
+        add(&mut dwte[*token as usize * C..][..C], dout);
+        add(&mut dwpe[place(positions, n, T) * C..][..C], dout);
     }
+}
+
+fn add<F: Float>(row: &mut [F], dout: &[F]) {
+    row.iter_mut().zip(dout).for_each(|(dw, d)| *dw += *d);
 }

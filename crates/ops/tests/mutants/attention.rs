@@ -19,6 +19,9 @@ pub const FAULTS: Faults = &[
             "dropout not scaled up",
             "dropout of one head for all",
             "lse not a logarithm",
+            "starts ignored",
+            "starts of the first sequence for all",
+            "start excluded",
         ],
     ),
     (
@@ -30,6 +33,9 @@ pub const FAULTS: Faults = &[
             "dropout of another site",
             "dq and dk exchanged",
             "dv of the first sequence only",
+            "starts ignored",
+            "starts of the first sequence for all",
+            "tile before the start kept",
         ],
     ),
     (
@@ -52,6 +58,8 @@ pub struct Mutant<F>(pub Fault<F>);
 struct Bent {
     /// Position t attends to the rows before this one.
     rows: fn(t: usize, T: usize) -> usize,
+    /// And to those from this one on, where its start is `start`.
+    from: fn(start: usize, t: usize) -> usize,
     /// Whether the largest score is taken off before the exponential.
     stable: bool,
     /// The index from which an element's dropout is derived.
@@ -61,6 +69,7 @@ struct Bent {
 /// Causal attention as it should be.
 const STRAIGHT: Bent = Bent {
     rows: |t, _| t + 1,
+    from: |start, _| start,
     stable: true,
     index: |b, h, t, t2, Heads { T, NH, .. }| ((b * NH + h) * T + t) * T + t2,
 };
@@ -70,6 +79,7 @@ fn bent_attention<F: Float>(
     out: &mut [F],
     lse: &mut [F],
     qkv: &[F],
+    starts: Option<&[u32]>,
     heads: Heads,
     dropout: Dropout,
 ) {
@@ -82,11 +92,12 @@ fn bent_attention<F: Float>(
             let products = part(t, 0).iter().zip(part(t2, 1)).map(|(q, k)| *q * *k);
             products.sum::<F>() / F::of(HS as f64).sqrt()
         };
-        let rows = (bent.rows)(t, T);
-        let largest = (0..rows).map(score).fold(F::neg_infinity(), F::max);
+        let start = starts.map_or(0, |starts| starts[b * T + t] as usize);
+        let rows = (bent.from)(start, t)..(bent.rows)(t, T);
+        let largest = rows.clone().map(score).fold(F::neg_infinity(), F::max);
         let shift = if bent.stable { largest } else { F::zero() };
-        let total: F = (0..rows).map(|t2| (score(t2) - shift).exp()).sum();
-        for t2 in 0..rows {
+        let total: F = rows.clone().map(|t2| (score(t2) - shift).exp()).sum();
+        for t2 in rows {
             let mask = F::of(dropout.factor((bent.index)(b, h, t, t2, heads) as u64));
             let weight = mask * (score(t2) - shift).exp() / total;
             let out = &mut out[((b * T + t) * NH + h) * HS..][..HS];
@@ -108,26 +119,34 @@ impl<F: Float> Kernels for Mutant<F> {
         out: &mut [F],
         lse: &mut [F],
         qkv: &[F],
+        starts: Option<&[u32]>,
         B: usize,
         heads: Heads,
         dropout: Dropout,
     ) {
         let fault = self.0.of("attention_forward");
         let mut bent = STRAIGHT;
+        let first = starts.map(|starts| starts[..heads.T].repeat(B));
+        let starts = if fault == "starts of the first sequence for all" { first.as_deref() } else { starts };
         match fault {
-            "t2 < t" => bent.rows = |t, _| t.max(1),
+            "t2 < t" => {
+                bent.rows = |t, _| t.max(1);
+                bent.from = |start, t| start.min(t.max(1) - 1);
+            }
+            "starts ignored" => bent.from = |_, _| 0,
+            "start excluded" if starts.is_some() => bent.from = |start, t| (start + 1).min(t),
             "sees the future" => bent.rows = |_, T| T,
             "maximum not taken off" => bent.stable = false,
             "dropout of one head for all" => {
                 bent.index = |b, _, t, t2, heads| (STRAIGHT.index)(b, 0, t, t2, heads)
             }
             "no scale" => {
-                return attention::forward(out, lse, &unscaled(qkv, heads), B, heads, dropout);
+                return attention::forward(out, lse, &unscaled(qkv, heads), starts, B, heads, dropout);
             }
-            "no dropout" => return attention::forward(out, lse, qkv, B, heads, Dropout::NONE),
+            "no dropout" => return attention::forward(out, lse, qkv, starts, B, heads, Dropout::NONE),
             _ => {}
         }
-        bent_attention(bent, out, lse, qkv, heads, dropout);
+        bent_attention(bent, out, lse, qkv, starts, heads, dropout);
         match fault {
             "dropout not scaled up" => {
                 let kept = F::of(1.0 / dropout.scale());
@@ -145,6 +164,7 @@ impl<F: Float> Kernels for Mutant<F> {
         out: &[F],
         lse: &[F],
         qkv: &[F],
+        starts: Option<&[u32]>,
         B: usize,
         heads: Heads,
         dropout: Dropout,
@@ -157,7 +177,14 @@ impl<F: Float> Kernels for Mutant<F> {
             "dropout of another site" => Dropout { site: dropout.site ^ 1, ..dropout },
             _ => dropout,
         };
-        attention::backward(dqkv, dout, out, lse, qkv, B, heads, dropout);
+        let altered = starts.map(|starts| match fault {
+            "starts of the first sequence for all" => starts[..heads.T].repeat(B),
+            // As if a whole tile were met where one of its keys is seen.
+            "tile before the start kept" => starts.iter().map(|start| start / 4 * 4).collect(),
+            _ => starts.to_vec(),
+        });
+        let starts = if fault == "starts ignored" { None } else { altered.as_deref() };
+        attention::backward(dqkv, dout, out, lse, qkv, starts, B, heads, dropout);
         let (C, root) = (heads.NH * heads.HS, F::of(heads.HS as f64).sqrt());
         match fault {
             "no scale" => {
@@ -209,7 +236,7 @@ impl<F: Float> Kernels for Mutant<F> {
                 if pos == 0 {
                     let mut lse = zeros(B * NH * Tn);
                     let bent = Bent { rows: |_, T| T, ..STRAIGHT };
-                    bent_attention(bent, out, &mut lse, qkv, heads, Dropout::NONE);
+                    bent_attention(bent, out, &mut lse, qkv, None, heads, Dropout::NONE);
                 }
             }
             _ => attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads),

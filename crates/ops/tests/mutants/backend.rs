@@ -344,8 +344,8 @@ impl Ops for Altered {
     }
 
     delegate! {
-        embedding_forward(out: A, tokens: K, wte: A, wpe: A, B: usize, T: usize, C: usize, pos: usize);
-        embedding_backward(dwte: G, dwpe: G, dout: A, tokens: K, B: usize, T: usize, C: usize, update: Update);
+        embedding_forward(out: A, tokens: K, positions: Option<K>, wte: A, wpe: A, B: usize, T: usize, C: usize);
+        embedding_backward(dwte: G, dwpe: G, dout: A, tokens: K, positions: Option<K>, B: usize, T: usize, C: usize, update: Update);
         layernorm_forward(out: A, mean: S, rstd: S, inp: A, weight: A, bias: Option<A>, N: usize, C: usize, eps: f32);
         layernorm_backward(dinp: A, dweight: G, dbias: Option<G>, dout: A, inp: A, weight: A, mean: S, rstd: S, N: usize, C: usize, update_inp: Update, update: Update);
         residual_forward(out: A, a: A, b: A);
@@ -359,8 +359,8 @@ impl Ops for Altered {
         matmul_backward_weight(dweight: G, dbias: Option<G>, dout: A, inp: A, N: usize, C: usize, OC: usize, update: Update);
         bias_forward(x: A, bias: A, N: usize, OC: usize);
         bias_backward(dbias: G, dout: A, N: usize, OC: usize, update: Update);
-        attention_forward(out: A, lse: S, qkv: A, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
-        attention_backward(dqkv: A, dout: A, out: A, lse: S, qkv: A, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
+        attention_forward(out: A, lse: S, qkv: A, starts: Option<K>, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
+        attention_backward(dqkv: A, dout: A, out: A, lse: S, qkv: A, starts: Option<K>, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
         attention_cached_forward(out: A, kcache: A, vcache: A, qkv: A, B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize);
         attention_scores_forward(scores: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
         attention_scores_backward(dqkv: A, dscores: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
@@ -371,8 +371,8 @@ impl Ops for Altered {
         gelu_backward(dinp: A, dout: A, inp: A);
         dropout_forward(out: A, inp: A, dropout: Dropout);
         dropout_backward(dinp: A, dout: A, dropout: Dropout);
-        cross_entropy_forward(losses: S, logits: A, targets: K, N: usize, V: usize, Vp: usize);
-        cross_entropy_forward_backward(losses: S, logits: A, targets: K, N: usize, V: usize, Vp: usize, scale: f32);
+        cross_entropy_forward(losses: S, logits: A, targets: K, weights: Option<S>, N: usize, V: usize, Vp: usize);
+        cross_entropy_forward_backward(losses: S, logits: A, targets: K, weights: Option<S>, N: usize, V: usize, Vp: usize, scale: f32);
         sum(out: S, inp: S);
         global_norm(out: S, grads: G);
     }

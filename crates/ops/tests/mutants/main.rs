@@ -141,13 +141,14 @@ fn every_op_has_two_faults_or_more() {
 }
 
 /// Faults of a backward that leave its derivatives right: in what it reads and writes besides, or for large numbers.
-const NOT_OF_A_DERIVATIVE: [&str; 6] = [
+const NOT_OF_A_DERIVATIVE: [&str; 7] = [
     "above the diagonal kept",
     "clears dq",
     "losses scaled",
     "maximum not taken off",
     "padding kept",
     "reads above the diagonal",
+    "weights of losses ignored",
 ];
 
 /// A wrong derivative is noticed without the reference to compare with, too.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use wikigpt_dataset::{Dataset, Split, Tokens};
-use wikigpt_gpt::Evaluator;
+use wikigpt_gpt::{Batch, Evaluator};
 use wikigpt_ops::{IGNORE, Ops};
 
 use crate::device::{MachineFlags, with_backend};
@@ -155,7 +155,7 @@ fn sliding<O: Ops>(
             targets[already..length].copy_from_slice(&buffer[already + 1..=length]);
             predicted += (length - already) as u64;
         }
-        evaluator.forward(&inputs, &targets)?;
+        evaluator.forward(Batch::new(&inputs, &targets))?;
         nats += evaluator.losses()?.iter().map(|loss| f64::from(*loss)).sum::<f64>();
     }
     Ok((nats, predicted))

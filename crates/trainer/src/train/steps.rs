@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use wikigpt_dataset::{Batches, Dataset, Order, Tokens};
 use wikigpt_gpt::files::Checkpoints;
-use wikigpt_gpt::{Regularize, StepReport, Trainer};
+use wikigpt_gpt::{Batch, Regularize, StepReport, Trainer};
 use wikigpt_ops::{AdamW, Ops, Update};
 
 use super::save::{self, Place};
@@ -163,7 +163,7 @@ impl<'a, O: Ops> Training<'a, O> {
             let regularize = Regularize { dropout: settings.dropout as f32, seed };
             let scale = 1.0 / settings.step_tokens() as f32;
             let update = if index == 0 { Update::Set } else { Update::Add };
-            self.trainer.accumulate(&self.inputs, &self.targets, scale, regularize, update)?;
+            self.trainer.accumulate(Batch::new(&self.inputs, &self.targets), scale, regularize, update)?;
             self.place.micro_batches += 1;
         }
         // The update's number depends on whether the one before was skipped.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use wikigpt_dataset::{Batches, Dataset, Order, Position, Split};
-use wikigpt_gpt::Trainer;
+use wikigpt_gpt::{Batch, Trainer};
 use wikigpt_ops::Ops;
 
 use crate::settings::Settings;
@@ -41,7 +41,7 @@ impl Validation {
                 return Ok(None);
             }
             self.batches.next(&mut self.inputs, &mut self.targets);
-            sum += trainer.forward(&self.inputs, &self.targets)?;
+            sum += trainer.forward(Batch::new(&self.inputs, &self.targets))?;
         }
         let tokens = self.count * self.targets.len() as u64;
         Ok(Some(metrics::Valid { step, loss: sum / self.count as f64, tokens, scores: Default::default() }))

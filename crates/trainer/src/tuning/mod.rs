@@ -32,6 +32,8 @@ pub struct Batch {
     pub inputs: Vec<u32>,
     /// (B,T); [`IGNORE`](wikigpt_ops::IGNORE) where nothing is to be learnt.
     pub targets: Vec<u32>,
+    /// (B,T), where the text of each position begins in its row; empty where a row is one text.
+    pub starts: Vec<u32>,
     /// Positions that hold text: the others are padding.
     pub tokens: usize,
 }
@@ -44,11 +46,18 @@ impl Batch {
         self.inputs.resize(B * T, 0);
         self.targets.clear();
         self.targets.resize(B * T, wikigpt_ops::IGNORE);
+        self.starts.clear();
+    }
+
+    /// What the model is given.
+    pub fn view(&self) -> wikigpt_gpt::Batch<'_> {
+        let starts = (!self.starts.is_empty()).then_some(&self.starts[..]);
+        wikigpt_gpt::Batch { starts, ..wikigpt_gpt::Batch::new(&self.inputs, &self.targets) }
     }
 
     /// What the targets weigh together: the loss is their weighted mean.
     pub fn weight(&self) -> f64 {
-        self.targets.iter().filter(|target| **target != wikigpt_ops::IGNORE).count() as f64
+        self.view().count()
     }
 }
 

@@ -119,7 +119,7 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
             let regularize = Regularize { dropout: settings.dropout as f32, seed };
             let update = if i == 0 { Update::Set } else { Update::Add };
             self.trainer.reshape(batch.B, batch.T)?;
-            self.trainer.accumulate(&batch.inputs, &batch.targets, scale, regularize, update)?;
+            self.trainer.accumulate(batch.view(), scale, regularize, update)?;
             self.micro_batches += 1;
         }
         // The update's number depends on whether the one before was skipped.

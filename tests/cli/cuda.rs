@@ -36,8 +36,9 @@ fn run(line: &str, more: &[&str]) -> Output {
     emulated(line).args(more).output().expect("the binary starts")
 }
 
+/// Runs `wikigpt` on the emulator and expects success.
 #[track_caller]
-fn ok(line: &str, more: &[&str]) -> Output {
+pub fn ok(line: &str, more: &[&str]) -> Output {
     let output = run(line, more);
     assert!(output.status.success(), "{}\n{}", output.status, text(&output.stderr));
     output

@@ -1,6 +1,8 @@
 //! The binary `wikigpt` as a user runs it.
 
 mod bad_input;
+mod classify;
+mod classify_cuda;
 mod commands;
 mod common;
 mod cuda;

@@ -16,6 +16,7 @@ mod digest;
 mod download;
 mod embedded;
 mod error;
+pub mod labelled;
 mod manifest;
 mod order;
 mod prepare;

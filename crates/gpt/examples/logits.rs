@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         (0..TOKENS.min(model.config.context)).map(|i| ((7919 * i + 13) % V) as u32).collect();
     let cpu = wikigpt_cpu::cpu(0)?;
     let logits = Evaluator::new(cpu, &model.config, &model.params, 1, tokens.len())?.logits(&tokens, None)?;
-    let rows: Vec<&[f32]> = logits.chunks_exact(V).collect();
+    // A classifier's are those of a text that ends there.
+    let rows: Vec<&[f32]> = logits.chunks_exact(model.config.outputs()).collect();
     serde_json::to_writer(stdout().lock(), &serde_json::json!({ "tokens": tokens, "logits": rows }))?;
     Ok(())
 }

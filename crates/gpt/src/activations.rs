@@ -62,9 +62,9 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Where a block's output goes: into the next block, or out of the last.
-    pub fn after(&self, layer: usize) -> Point {
-        self.blocks.get(layer + 1).map_or(self.out, |next| next.inp)
+    /// Where a block begins, and the one before it ends; after the last block, the end of the stream.
+    pub fn before(&self, layer: usize) -> Point {
+        self.blocks.get(layer).map_or(self.out, |block| block.inp)
     }
 }
 

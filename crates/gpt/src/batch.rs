@@ -4,7 +4,7 @@ use wikigpt_ops::args::{wrong_start, wrong_start_is};
 use wikigpt_ops::{IGNORE, Ops, Slot, Stat, Tok};
 
 use crate::shape::Shape;
-use crate::{Error, Result};
+use crate::{Config, Error, Result};
 
 /// Rows of tokens and what is to follow each of them: all (B,T).
 #[derive(Clone, Copy, Debug)]
@@ -40,17 +40,21 @@ impl<'a> Batch<'a> {
     }
 
     /// Refuses what is not (B,T), tokens outside the vocabulary, and starts and weights that are none.
-    fn check(&self, shape: Shape) -> Result {
+    fn check(&self, shape: Shape, config: &Config) -> Result {
         let Shape { B, T, N, V, .. } = shape;
+        let known = config.vocab_size;
         let refuse = |message: String| Err(Error::Config(message));
-        for (name, tokens, ignore) in [("inputs", self.inputs, false), ("targets", self.targets, true)] {
+        for (name, tokens, V, ignore) in
+            [("inputs", self.inputs, known, false), ("targets", self.targets, V, true)]
+        {
             if tokens.len() != N {
                 return refuse(format!("{name} must hold B·T = {B}·{T} tokens, got {}", tokens.len()));
             }
             let outside = |token: &u32| *token as usize >= V && !(ignore && *token == IGNORE);
             if let Some(at) = tokens.iter().position(outside) {
+                let what = if config.is_classifier() && ignore { "labels are" } else { "vocabulary has" };
                 return refuse(format!(
-                    "{name} hold token {} at position {at}, but the model's vocabulary has {V} tokens",
+                    "{name} hold {} at position {at}, but the model's {what} {V}",
                     tokens[at]
                 ));
             }
@@ -123,23 +127,34 @@ impl Uploaded {
     }
 
     /// Checks a batch and uploads it.
-    pub fn set<O: Ops>(&mut self, ops: &mut O, shape: Shape, batch: Batch) -> Result<(Text, Targets)> {
-        batch.check(shape)?;
-        ops.upload(self.inputs, batch.inputs)?;
-        ops.upload(self.targets, batch.targets)?;
-        let mut text = Text { tokens: self.inputs, starts: None, positions: None };
+    pub fn set<O: Ops>(
+        &mut self,
+        ops: &mut O,
+        shape: Shape,
+        config: &Config,
+        batch: Batch,
+    ) -> Result<(Text, Targets)> {
+        batch.check(shape, config)?;
+        // Smaller passes use a part of the room.
+        let part = |slot: Slot<Tok>| slot.slice(0..shape.N);
+        let (tokens, targets) = (part(self.inputs), part(self.targets));
+        ops.upload(tokens, batch.inputs)?;
+        ops.upload(targets, batch.targets)?;
+        let mut text = Text { tokens, starts: None, positions: None };
         if let Some(starts) = batch.starts {
             for (n, (position, start)) in self.staging.iter_mut().zip(starts).enumerate() {
                 *position = (n % shape.T) as u32 - start;
             }
-            ops.upload(self.starts, starts)?;
-            ops.upload(self.positions, &self.staging)?;
-            (text.starts, text.positions) = (Some(self.starts), Some(self.positions));
+            let (slot, positions) = (part(self.starts), part(self.positions));
+            ops.upload(slot, starts)?;
+            ops.upload(positions, &self.staging[..shape.N])?;
+            (text.starts, text.positions) = (Some(slot), Some(positions));
         }
-        let mut targets = Targets { tokens: self.targets, weights: None };
+        let mut targets = Targets { tokens: targets, weights: None };
         if let Some(weights) = batch.weights {
-            ops.upload(self.weights, weights)?;
-            targets.weights = Some(self.weights);
+            let slot = self.weights.slice(0..shape.N);
+            ops.upload(slot, weights)?;
+            targets.weights = Some(slot);
         }
         Ok((text, targets))
     }

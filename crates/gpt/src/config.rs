@@ -1,5 +1,7 @@
 //! A model's shape.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -30,6 +32,9 @@ pub struct Config {
     /// What layer norms add to the variance.
     #[serde(default = "layernorm_eps")]
     pub layernorm_eps: f32,
+    /// The names of what a classifier tells apart, in the order of its head's rows; none for a language model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -72,6 +77,7 @@ impl Config {
             bias: true,
             tied: true,
             layernorm_eps: layernorm_eps(),
+            labels: Vec::new(),
         })
     }
 
@@ -117,7 +123,44 @@ impl Config {
                 self.layernorm_eps
             )));
         }
-        Ok(())
+        self.validate_labels()
+    }
+
+    fn validate_labels(&self) -> Result {
+        let refuse = |message: String| Err(Error::Config(message));
+        if self.is_classifier() && self.tied {
+            return refuse("a classifier's head has weights of its own: `tied` must be false".into());
+        }
+        if let [only] = &self.labels[..] {
+            return refuse(format!(
+                "a classifier tells two labels apart at least, and '{only}' is the only one"
+            ));
+        }
+        let mut seen = HashSet::new();
+        match self.labels.iter().find(|label| !seen.insert(*label)) {
+            Some(twice) => refuse(format!("two of a classifier's labels are '{twice}'")),
+            None => Ok(()),
+        }
+    }
+
+    /// The same model with a head that tells these labels apart instead of tokens.
+    pub fn classifier(self, labels: Vec<String>) -> Config {
+        Config { labels, tied: false, ..self }
+    }
+
+    /// Whether the head tells labels apart; else it is a language model's.
+    pub fn is_classifier(&self) -> bool {
+        !self.labels.is_empty()
+    }
+
+    /// The head's rows: the labels of a classifier, the vocabulary of a language model.
+    pub fn outputs(&self) -> usize {
+        if self.is_classifier() { self.labels.len() } else { self.vocab_size }
+    }
+
+    /// The same, padded to a multiple of 128.
+    pub fn padded_outputs(&self) -> usize {
+        self.outputs().next_multiple_of(VOCABULARY_TILE)
     }
 
     /// HS = C / NH.
@@ -151,6 +194,13 @@ mod tests {
             (Config { vocab_size: u32::MAX as usize, ..good.clone() }, "the vocabulary must be between"),
             (Config { layernorm_eps: f32::NAN, ..good.clone() }, "layernorm_eps must be above 0"),
         ];
+        let labelled =
+            |labels: &[&str]| good.clone().classifier(labels.iter().map(|l| (*l).into()).collect());
+        let bad = bad.into_iter().chain([
+            (labelled(&["yes"]), "'yes' is the only one"),
+            (labelled(&["yes", "no", "yes"]), "two of a classifier's labels are 'yes'"),
+            (Config { tied: true, ..labelled(&["yes", "no"]) }, "`tied` must be false"),
+        ]);
         for (config, message) in bad {
             let error = config.validate().unwrap_err().to_string();
             assert!(error.contains(message), "{error}");

@@ -30,6 +30,14 @@ impl<O: Ops> Evaluator<O> {
         &self.net.config
     }
 
+    /// From now on batches are B sequences of T tokens, in the memory of those that the evaluator was made for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] when there is not room enough, or the model cannot take them.
+    pub fn reshape(&mut self, B: usize, T: usize) -> Result {
+        self.net.reshape(B, T)
+    }
+
     /// The mean loss in nats over the targets of a batch (B,T) that are not [`IGNORE`](wikigpt_ops::IGNORE), weighted by its
     /// weights; 0 where all are.
     ///
@@ -53,5 +61,16 @@ impl<O: Ops> Evaluator<O> {
     /// Those of [`forward`](Evaluator::forward).
     pub fn logits(&mut self, inputs: &[u32], starts: Option<&[u32]>) -> Result<Vec<f32>> {
         self.net.logits(&mut self.ops, inputs, starts)
+    }
+
+    /// The logits (positions,V) of `inputs` (B,T) at some positions b·T + t.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Evaluator::forward).
+    ///
+    /// # Panics
+    /// When a position is not in the batch.
+    pub fn logits_at(&mut self, inputs: &[u32], positions: &[usize]) -> Result<Vec<f32>> {
+        self.net.logits_at(&mut self.ops, inputs, None, positions.iter().copied())
     }
 }

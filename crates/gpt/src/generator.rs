@@ -138,6 +138,9 @@ struct Cache {
 
 impl Cache {
     fn new<O: Ops>(ops: &mut O, config: &Config, params: Slot<Act>, B: usize) -> Result<Cache> {
+        if config.is_classifier() {
+            return Err(Error::Config("the model classifies: it has no head that writes".into()));
+        }
         let layout = Layout::new(config)?;
         let Tmax = config.context;
         let L = config.n_layer;

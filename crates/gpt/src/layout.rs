@@ -96,8 +96,8 @@ pub struct Layout {
     pub blocks: Vec<Block>,
     /// Before the head.
     pub ln_f: Norm,
-    /// The head's weights (Vp,C), where they are not the token embedding's.
-    pub lm_head: Option<Range<usize>>,
+    /// The head's weights (Vp,C), where they are not the token embedding's: `lm_head.weight`, or a classifier's `score.weight`.
+    pub head: Option<Range<usize>>,
     /// Every tensor, in the order of the array.
     pub tensors: Vec<Tensor>,
     /// Elements of the array.
@@ -131,11 +131,13 @@ impl Layout {
             });
         }
         let ln_f = b.norm("ln_f", C);
-        let lm_head = (!config.tied).then(|| b.tensor("lm_head.weight".into(), vec![V, C], Vp));
+        let name = if config.is_classifier() { "score.weight" } else { "lm_head.weight" };
+        let head =
+            (!config.tied).then(|| b.tensor(name.into(), vec![config.outputs(), C], config.padded_outputs()));
         let len = b.len.ok_or_else(|| {
             crate::Error::Config("the model has more parameters than this machine can count".into())
         })?;
-        Ok(Layout { wte, wpe, blocks, ln_f, lm_head, tensors: b.tensors, len })
+        Ok(Layout { wte, wpe, blocks, ln_f, head, tensors: b.tensors, len })
     }
 
     /// Parameters, without padding.
@@ -145,7 +147,7 @@ impl Layout {
 
     /// The weights of the head (Vp,C): its own, or the token embedding's.
     pub fn head(&self) -> Range<usize> {
-        self.lm_head.clone().unwrap_or_else(|| self.wte.clone())
+        self.head.clone().unwrap_or_else(|| self.wte.clone())
     }
 }
 
@@ -215,7 +217,7 @@ mod tests {
         }
         assert_eq!(layout.len, end.next_multiple_of(ALIGNMENT));
         assert_eq!(layout.wte.len(), 128 * 30);
-        assert_eq!(layout.head(), layout.lm_head.clone().unwrap());
+        assert_eq!(layout.head(), layout.head.clone().unwrap());
         assert_eq!(layout.tensors.len(), 2 + 2 * 12 + 2 + 1);
     }
 
@@ -225,6 +227,21 @@ mod tests {
         let layout = Layout::new(&config).unwrap();
         assert!(layout.tensors.iter().all(|tensor| tensor.name.ends_with(".weight")));
         assert_eq!(layout.head(), layout.wte);
+    }
+
+    #[test]
+    fn a_classifiers_head_has_a_row_a_label() {
+        let base = Config { tied: false, ..Config::preset("tiny", 300).unwrap() };
+        let labels = ["a", "b", "c"].map(String::from).to_vec();
+        let (language, classifier) =
+            (Layout::new(&base).unwrap(), Layout::new(&base.classifier(labels)).unwrap());
+        let (last, others) = classifier.tensors.split_last().unwrap();
+        assert_eq!(
+            (&*last.name, &last.shape[..], last.range.len()),
+            ("score.weight", &[3, 64][..], 128 * 64)
+        );
+        assert_eq!(others, &language.tensors[..others.len()]);
+        assert_eq!(classifier.head(), last.range);
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn forward_attending<O: Ops>(
     embedding_forward(ops, shape, w, a, text, regularize.embedding())?;
     for (layer, (w_l, a_l)) in w.blocks.iter().zip(&a.blocks).enumerate() {
         let dropouts = regularize.block(layer);
-        let (next, next_norm) = (a.after(layer), w.norm_after(layer));
+        let (next, next_norm) = (a.before(layer + 1), w.norm_before(layer + 1));
         block::attention_forward(ops, shape, w_l, a_l, s, attend(layer))?;
         block::join_forward(ops, shape, &w_l.ln_2, a_l.mid, a_l.inp.x, s, dropouts.attn_branch)?;
         block::mlp_forward(ops, shape, w_l, a_l, s)?;
@@ -133,7 +133,8 @@ pub fn forward_attending<O: Ops>(
     Ok(())
 }
 
-/// From `dlogits`, left in the logits' place, to the gradients of all parameters.
+/// From `dlogits`, left in the logits' place, to the gradients of all parameters; where the embeddings and the `frozen`
+/// lowest blocks are not trained, to those of the others, and no further.
 pub fn backward<O: Ops>(
     ops: &mut O,
     shape: Shape,
@@ -143,15 +144,23 @@ pub fn backward<O: Ops>(
     text: Text,
     regularize: Regularize,
     update: Update,
+    frozen: Option<usize>,
 ) -> Result {
-    let s = &a.scratch;
+    let (s, L, lowest) = (&a.scratch, w.blocks.len(), frozen.unwrap_or(0));
     // dln_f = dlogits·head; dhead = dlogitsᵀ·ln_f
-    w.head.backward(ops, s.dnorm, &dw.head, a.logits, a.out.norm, update)?;
-    for (layer, ((w_l, dw_l), a_l)) in w.blocks.iter().zip(&dw.blocks).zip(&a.blocks).enumerate().rev() {
+    if frozen.is_some() && w.tied {
+        w.head.backward_input(ops, s.dnorm, a.logits)?;
+    } else {
+        w.head.backward(ops, s.dnorm, &dw.head, a.logits, a.out.norm, update)?;
+    }
+    // Nothing but ln_f reads the end of the stream, so its gradient starts there.
+    let set_or_add = |layer: usize| if layer == L { Update::Set } else { Update::Add };
+    let blocks = w.blocks.iter().zip(&dw.blocks).zip(&a.blocks).enumerate();
+    for (layer, ((w_l, dw_l), a_l)) in blocks.skip(lowest).rev() {
         let dropouts = regularize.block(layer);
-        let (next, next_norm, dnext_norm) = (a.after(layer), w.norm_after(layer), dw.norm_after(layer));
-        // Nothing but ln_f reads the end of the stream, so its gradient starts there.
-        let dx = if layer + 1 == w.blocks.len() { Update::Set } else { Update::Add };
+        let after = layer + 1;
+        let (next, next_norm, dnext_norm) = (a.before(after), w.norm_before(after), dw.norm_before(after));
+        let dx = set_or_add(after);
         let drop = dropouts.mlp_branch;
         let dbranch = block::join_backward(ops, &next_norm, &dnext_norm, next, s, drop, dx, update)?;
         block::mlp_backward(ops, shape, w_l, dw_l, a_l, s, dbranch, update)?;
@@ -171,7 +180,12 @@ pub fn backward<O: Ops>(
             update,
         )?;
     }
-    embedding_backward(ops, shape, w, dw, a, text, regularize.embedding(), update)
+    if frozen.is_none() {
+        return embedding_backward(ops, shape, w, dw, a, text, regularize.embedding(), update);
+    }
+    // The norm of the frozen stream belongs to what is above it.
+    let (norm, dnorm) = (w.norm_before(lowest), dw.norm_before(lowest));
+    norm.backward(ops, s.dx, &dnorm, s.dnorm, a.before(lowest), set_or_add(lowest), update)
 }
 
 // ---- the head and the loss

@@ -18,14 +18,25 @@ pub struct Network {
     pub w: Tensors,
     pub a: Activations,
     batch: Uploaded,
+    /// What was allocated for the largest pass.
+    room: Room,
     /// The sum of a pass's losses.
     total: Slot<Stat>,
     /// The losses in host memory.
     losses: Vec<f32>,
 }
 
+/// The memory of passes, whatever their shape.
+struct Room {
+    purpose: Purpose,
+    acts: Slot<Act>,
+    stats: Slot<Stat>,
+    /// B·T of the largest.
+    N: usize,
+}
+
 impl Network {
-    /// Allocates; parameters are 0.
+    /// Allocates for passes of B sequences of T tokens, or fewer; parameters are 0.
     pub fn new<O: Ops>(
         ops: &mut O,
         config: &Config,
@@ -37,9 +48,13 @@ impl Network {
         let shape = Shape::new(config, B, T)?;
         let planned = lay_out(shape, config.n_layer, purpose, 0, 0)?;
         let params = ops.alloc(layout.len)?;
-        let acts: Slot<Act> = ops.alloc(planned.act_len)?;
-        let stats: Slot<Stat> = ops.alloc(planned.stat_len)?;
-        let a = lay_out(shape, config.n_layer, purpose, acts.allocation, stats.allocation)?;
+        let room = Room {
+            purpose,
+            acts: ops.alloc(planned.act_len)?,
+            stats: ops.alloc(planned.stat_len)?,
+            N: shape.N,
+        };
+        let a = lay_out(shape, config.n_layer, purpose, room.acts.allocation, room.stats.allocation)?;
         Ok(Network {
             config: config.clone(),
             w: Tensors::new(config, &layout, params),
@@ -48,9 +63,27 @@ impl Network {
             params,
             a,
             batch: Uploaded::new(ops, shape.N)?,
+            room,
             total: ops.alloc(1)?,
             losses: vec![0.0; shape.N],
         })
+    }
+
+    /// Lays passes of B sequences of T tokens out in the memory of larger ones.
+    pub fn reshape(&mut self, B: usize, T: usize) -> Result {
+        if (B, T) == (self.shape.B, self.shape.T) {
+            return Ok(());
+        }
+        let shape = Shape::new(&self.config, B, T)?;
+        let Room { purpose, acts, stats, N } = self.room;
+        let a = lay_out(shape, self.config.n_layer, purpose, acts.allocation, stats.allocation)?;
+        if shape.N > N || a.act_len > acts.len || a.stat_len > stats.len {
+            return Err(Error::Config(format!(
+                "{B} sequences of {T} tokens do not fit into memory that was allocated for {N} tokens"
+            )));
+        }
+        (self.shape, self.a) = (shape, a);
+        Ok(())
     }
 
     /// Uploads the parameters.
@@ -67,7 +100,7 @@ impl Network {
 
     /// Checks a batch and uploads it.
     pub fn set_batch<O: Ops>(&mut self, ops: &mut O, batch: Batch) -> Result<(Text, Targets)> {
-        self.batch.set(ops, self.shape, batch)
+        self.batch.set(ops, self.shape, &self.config, batch)
     }
 
     /// The mean loss over the targets that count, without dropout.
@@ -83,8 +116,9 @@ impl Network {
 
     /// The losses of the last pass.
     pub fn losses<O: Ops>(&mut self, ops: &mut O) -> Result<&[f32]> {
-        ops.download(&mut self.losses, self.a.losses)?;
-        Ok(&self.losses)
+        let losses = &mut self.losses[..self.shape.N];
+        ops.download(losses, self.a.losses)?;
+        Ok(losses)
     }
 
     /// The logits (B,T,V) of rows of tokens.
@@ -94,13 +128,24 @@ impl Network {
         inputs: &[u32],
         starts: Option<&[u32]>,
     ) -> Result<Vec<f32>> {
+        self.logits_at(ops, inputs, starts, 0..self.shape.N)
+    }
+
+    /// The logits (positions,V) of rows of tokens at some of their positions n, from 0 to N − 1.
+    pub fn logits_at<O: Ops>(
+        &mut self,
+        ops: &mut O,
+        inputs: &[u32],
+        starts: Option<&[u32]>,
+        positions: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<Vec<f32>> {
         let Shape { N, V, Vp, .. } = self.shape;
         let targets = vec![IGNORE; N];
         let (text, _) = self.set_batch(ops, Batch { starts, ..Batch::new(inputs, &targets) })?;
         model::forward(ops, self.shape, &self.w, &self.a, text, Regularize::NONE)?;
         self.w.head.forward(ops, self.a.logits, self.a.out.norm)?;
-        let mut logits = vec![0.0; N * V];
-        for (n, row) in logits.chunks_exact_mut(V).enumerate() {
+        let mut logits = vec![0.0; positions.len() * V];
+        for (row, n) in logits.chunks_exact_mut(V).zip(positions) {
             ops.download(row, self.a.logits.slice(n * Vp..n * Vp + V))?;
         }
         Ok(logits)

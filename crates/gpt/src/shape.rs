@@ -15,7 +15,9 @@ pub struct Shape {
     pub C: usize,
     pub NH: usize,
     pub HS: usize,
+    /// What the head tells apart: tokens, or a classifier's labels.
     pub V: usize,
+    /// V padded: the head's rows.
     pub Vp: usize,
     /// What layer norms add to the variance.
     pub eps: f32,
@@ -45,8 +47,8 @@ impl Shape {
             C: config.n_embd,
             NH: config.n_head,
             HS: config.head_size(),
-            V: config.vocab_size,
-            Vp: config.padded_vocab(),
+            V: config.outputs(),
+            Vp: config.padded_outputs(),
             eps: config.layernorm_eps,
         })
     }

@@ -42,7 +42,7 @@ pub struct Tensors<K: Kind = Act> {
     pub wpe: Slot<K>,
     pub blocks: Vec<Block<K>>,
     pub ln_f: Norm<K>,
-    /// (Vp,C): `wte` itself where the head is tied.
+    /// (Vp,C): `wte` itself where the head is tied, `score.weight` of a classifier.
     pub head: Linear<K>,
     /// Whether the head shares `wte`.
     pub tied: bool,
@@ -73,14 +73,14 @@ impl<K: Kind> Tensors<K> {
             wpe: slot(&layout.wpe),
             blocks: layout.blocks.iter().map(block).collect(),
             ln_f: norm(&layout.ln_f),
-            head: Linear { weight: slot(&layout.head()), bias: None, C, OC: config.padded_vocab() },
+            head: Linear { weight: slot(&layout.head()), bias: None, C, OC: config.padded_outputs() },
             tied: config.tied,
         }
     }
 
-    /// The layer norm that follows a block: the next block's ln_1, or ln_f.
-    pub fn norm_after(&self, layer: usize) -> Norm<K> {
-        self.blocks.get(layer + 1).map_or(self.ln_f, |next| next.ln_1)
+    /// The layer norm that a block begins with, ln_1; after the last block, ln_f.
+    pub fn norm_before(&self, layer: usize) -> Norm<K> {
+        self.blocks.get(layer).map_or(self.ln_f, |block| block.ln_1)
     }
 }
 
@@ -102,7 +102,12 @@ impl Linear {
         update: Update,
     ) -> Result {
         self.backward_weight(ops, d, dout, inp, update)?;
-        let N = inp.len / self.C;
+        self.backward_input(ops, dinp, dout)
+    }
+
+    /// The input's half of [`backward`](Linear::backward).
+    pub fn backward_input<O: Ops>(&self, ops: &mut O, dinp: Slot<Act>, dout: Slot<Act>) -> Result {
+        let N = dinp.len / self.C;
         Ok(ops.matmul_backward_input(dinp, dout, self.weight, N, self.C, self.OC, Update::Set)?)
     }
 

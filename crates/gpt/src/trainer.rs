@@ -61,8 +61,14 @@ pub struct Trainer<O: Ops> {
     count: f64,
     /// Micro-batches in this step.
     micro_batches: usize,
-    /// Whether every parameter is known to have received a gradient.
+    /// Whether every trained parameter is known to have received a gradient.
     complete: bool,
+    /// The lowest blocks that are not trained, nor the embeddings.
+    frozen: Option<usize>,
+    /// Where the first trained parameter lies: those not trained come before.
+    trained: usize,
+    /// The shapes of micro-batches so far: each is a sequence of its own to the backend.
+    shapes: Vec<(usize, usize)>,
     /// The step whose report has not been asked for.
     pending: Option<Pending>,
 }
@@ -88,7 +94,11 @@ mod sequence {
     /// The optimizer.
     pub const UPDATE: u32 = 0;
 
-    /// A micro-batch: other kernels run where gradients are added, where rows hold several texts, and where weights are given.
+    /// Kinds of micro-batches of one shape.
+    pub const KINDS: u32 = 8;
+
+    /// A micro-batch of the first shape; of each other shape the next [`KINDS`] numbers. Other kernels run where gradients are added,
+    /// where rows hold several texts, and where weights are given.
     pub fn micro_batch(batch: &Batch, update: Update) -> u32 {
         let flags = [update == Update::Add, batch.starts.is_some(), batch.weights.is_some()];
         1 + flags.iter().fold(0, |number, flag| 2 * number + u32::from(*flag))
@@ -96,7 +106,7 @@ mod sequence {
 }
 
 impl<O: Ops> Trainer<O> {
-    /// Allocates a model for micro-batches of B sequences of T tokens; its parameters are 0.
+    /// Allocates a model for micro-batches of B sequences of T tokens, the largest there will be; its parameters are 0.
     ///
     /// # Errors
     /// [`Error::Config`] when the shape is impossible, [`Error::Ops`] when there is no memory.
@@ -131,8 +141,42 @@ impl<O: Ops> Trainer<O> {
             count: 0.0,
             micro_batches: 0,
             complete: false,
+            frozen: None,
+            trained: 0,
+            shapes: vec![(B, T)],
             pending: None,
         })
+    }
+
+    /// From now on micro-batches are B sequences of T tokens, in the memory of those that the trainer was made for.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is not room enough, or the model cannot take them.
+    pub fn reshape(&mut self, B: usize, T: usize) -> Result {
+        self.net.reshape(B, T)?;
+        if !self.shapes.contains(&(B, T)) {
+            self.shapes.push((B, T));
+        }
+        Ok(())
+    }
+
+    /// From now on the embeddings and so many of the lowest blocks stay as they are, bit for bit; `None` trains everything. The
+    /// head is frozen with the embeddings that it shares.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the model has fewer blocks.
+    pub fn freeze(&mut self, frozen: Option<usize>) -> Result {
+        let Layout { blocks, ln_f, .. } = &self.net.layout;
+        if let Some(n) = frozen.filter(|n| *n > blocks.len()) {
+            return Err(Error::Config(format!(
+                "{n} blocks cannot be frozen: the model has {}",
+                blocks.len()
+            )));
+        }
+        let start = |n: usize| blocks.get(n).map_or(ln_f, |block| &block.ln_1).weight.start;
+        self.trained = frozen.map_or(0, start);
+        (self.frozen, self.complete) = (frozen, false);
+        Ok(())
     }
 
     /// The model's shape.
@@ -291,6 +335,17 @@ impl<O: Ops> Trainer<O> {
         self.net.logits(&mut self.ops, inputs, starts)
     }
 
+    /// The logits (positions,V) of `inputs` (B,T) at some positions b·T + t, without dropout.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Trainer::forward).
+    ///
+    /// # Panics
+    /// When a position is not in the batch.
+    pub fn logits_at(&mut self, inputs: &[u32], positions: &[usize]) -> Result<Vec<f32>> {
+        self.net.logits_at(&mut self.ops, inputs, None, positions.iter().copied())
+    }
+
     /// Forward and backward of one micro-batch (B,T): the gradient of scale·Σ losses is set or added. With `scale` = 1/(the
     /// [count](Batch::count) of the whole step) the step's gradient is that of the mean loss.
     ///
@@ -309,11 +364,12 @@ impl<O: Ops> Trainer<O> {
         }
         let (ops, net) = (&mut self.ops, &mut self.net);
         let (text, targets) = net.set_batch(ops, batch)?;
-        ops.record(sequence::micro_batch(&batch, update))?;
         let (shape, w, a) = (net.shape, &net.w, &net.a);
+        let known = self.shapes.iter().position(|known| *known == (shape.B, shape.T)).unwrap_or(0);
+        ops.record(sequence::micro_batch(&batch, update) + sequence::KINDS * known as u32)?;
         model::forward(ops, shape, w, a, text, regularize)?;
         model::losses_forward_backward(ops, shape, w, a, targets, scale)?;
-        model::backward(ops, shape, w, &self.dw, a, text, regularize, update)?;
+        model::backward(ops, shape, w, &self.dw, a, text, regularize, update, self.frozen)?;
         ops.sum(self.sums.slice(self.waiting..self.waiting + 1), a.losses)?;
         ops.submit()?;
         self.waiting += 1;
@@ -351,12 +407,12 @@ impl<O: Ops> Trainer<O> {
             return Err(Error::Config("updates are numbered from 1".into()));
         }
         if !self.complete {
-            self.ops.global_norm(self.norm, self.grads)?;
+            self.ops.global_norm(self.norm, self.trained_grads())?;
             self.check_complete()?;
         }
         self.ops.record(sequence::UPDATE)?;
-        self.ops.global_norm(self.norm, self.grads)?;
-        for tensor in &self.net.layout.tensors {
+        self.ops.global_norm(self.norm, self.trained_grads())?;
+        for tensor in self.net.layout.tensors.iter().filter(|tensor| tensor.range.start >= self.trained) {
             let live = tensor.live();
             let at = |slot: Slot<Stat>| slot.slice(live.clone());
             let weight_decay = if tensor.decays() { adamw.weight_decay } else { 0.0 };
@@ -411,6 +467,10 @@ impl<O: Ops> Trainer<O> {
         Generator::borrowing(&mut self.ops, &self.net.config, self.net.params, B)
     }
 
+    fn trained_grads(&self) -> Slot<Grad> {
+        self.grads.slice(self.trained..self.grads.len)
+    }
+
     fn grad_norm(&mut self) -> Result<f64> {
         let mut norm = [0.0];
         self.ops.download(&mut norm, self.norm)?;
@@ -431,7 +491,8 @@ impl<O: Ops> Trainer<O> {
     fn check_complete(&mut self) -> Result {
         if !self.grad_norm()?.is_finite() {
             let mut piece = vec![0.0; PIECE];
-            for tensor in &self.net.layout.tensors {
+            let tensors = &self.net.layout.tensors;
+            for tensor in tensors.iter().filter(|tensor| tensor.range.start >= self.trained) {
                 for start in tensor.range.clone().step_by(PIECE) {
                     let end = tensor.range.end.min(start + PIECE);
                     let piece = &mut piece[..end - start];

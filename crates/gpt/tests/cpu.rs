@@ -19,6 +19,7 @@ fn configs() -> [Config; 2] {
         bias: true,
         tied: true,
         layernorm_eps: 1e-5,
+        labels: Vec::new(),
     };
     [plain.clone(), Config { bias: false, tied: false, ..plain }]
 }

@@ -14,6 +14,7 @@ fn config(context: usize) -> Config {
         bias: true,
         tied: false,
         layernorm_eps: 1e-5,
+        labels: Vec::new(),
     }
 }
 

@@ -10,7 +10,17 @@ const T: usize = 5;
 const SCALE: f32 = 0.125;
 
 fn config(bias: bool, tied: bool) -> Config {
-    Config { vocab_size: 11, context: 6, n_layer: 2, n_head: 2, n_embd: 8, bias, tied, layernorm_eps: 1e-5 }
+    Config {
+        vocab_size: 11,
+        context: 6,
+        n_layer: 2,
+        n_head: 2,
+        n_embd: 8,
+        bias,
+        tied,
+        layernorm_eps: 1e-5,
+        labels: Vec::new(),
+    }
 }
 
 /// Numbers between −1 and 1 that look random.
@@ -32,12 +42,29 @@ struct Case {
     starts: Option<Vec<u32>>,
     weights: Option<Vec<f32>>,
     regularize: Regularize,
+    /// Where the first parameter lies that is trained.
+    trained: usize,
 }
 
 impl Case {
     fn new(bias: bool, tied: bool, dropout: f32) -> Case {
-        let config = config(bias, tied);
-        let layout = Layout::new(&config).unwrap();
+        let mut case = Case::of(&config(bias, tied), dropout);
+        case.targets = (0..B * T).map(|n| (n * 5 % 11 + 1) as u32 % 11).collect();
+        case.targets[4] = IGNORE;
+        case
+    }
+
+    /// Texts of three and five tokens, padded; each has a label at its last token.
+    fn classifier(dropout: f32) -> Case {
+        let labels = ["a", "b", "c"].map(String::from).to_vec();
+        let mut case = Case::of(&config(true, true).classifier(labels), dropout);
+        (case.targets[2], case.targets[T + 4]) = (1, 2);
+        case
+    }
+
+    /// Without targets.
+    fn of(config: &Config, dropout: f32) -> Case {
+        let layout = Layout::new(config).unwrap();
         let mut params = vec![0.0; layout.len];
         let values = noise(layout.len, 42);
         for tensor in &layout.tensors {
@@ -50,11 +77,10 @@ impl Case {
         }
         let mut inputs: Vec<u32> = (0..B * T).map(|n| (n * 7 % 11) as u32).collect();
         inputs[3] = inputs[1];
-        let mut targets: Vec<u32> = (0..B * T).map(|n| (n * 5 % 11 + 1) as u32 % 11).collect();
-        targets[4] = IGNORE;
-        let trainer = Trainer::new(Reference::new(), &config, B, T).unwrap();
+        let targets = vec![IGNORE; B * T];
+        let trainer = Trainer::new(Reference::new(), config, B, T).unwrap();
         let regularize = Regularize { dropout, seed: 9 };
-        Case { trainer, params, inputs, targets, starts: None, weights: None, regularize }
+        Case { trainer, params, inputs, targets, starts: None, weights: None, regularize, trained: 0 }
     }
 
     /// With several texts a row, whose losses count differently.
@@ -98,7 +124,8 @@ impl Case {
             // Two steps, so that the error of order h² cancels.
             (4.0 * difference(5e-4) - difference(1e-3)) / 3.0
         };
-        for tensor in &layout.tensors {
+        let first = self.trained;
+        for tensor in layout.tensors.iter().filter(|tensor| tensor.range.start >= first) {
             let live = tensor.live();
             let norm = grads[live.clone()].iter().map(|g| g * g).sum::<f64>().sqrt();
             assert!(norm > 0.0, "{} has no gradient", tensor.name);
@@ -138,6 +165,22 @@ fn tied_without_biases_with_dropout() {
 #[test]
 fn untied_with_biases_with_dropout() {
     Case::new(true, false, 0.2).check();
+}
+
+#[test]
+fn a_classifier() {
+    Case::classifier(0.0).check();
+}
+
+#[test]
+fn a_classifier_with_dropout_and_frozen_layers() {
+    for frozen in 0..=2 {
+        let mut case = Case::classifier(0.2);
+        case.trainer.freeze(Some(frozen)).unwrap();
+        let layout = case.trainer.layout();
+        case.trained = layout.blocks.get(frozen).map_or(&layout.ln_f, |block| &block.ln_1).weight.start;
+        case.check();
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn config(tied: bool) -> Config {
         bias: tied,
         tied,
         layernorm_eps: 1e-5,
+        labels: Vec::new(),
     }
 }
 

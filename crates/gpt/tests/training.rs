@@ -17,6 +17,7 @@ fn config() -> Config {
         bias: true,
         tied: true,
         layernorm_eps: 1e-5,
+        labels: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{doctor, eval, export, generate, import, inspect, plan, prepare};
+use crate::commands::{classify, doctor, eval, export, finetune, generate, import, inspect, plan, prepare};
 use crate::train;
 
 const AFTER_HELP: &str = "\
@@ -36,6 +36,11 @@ pub enum Command {
     /// Train a model
     #[command(args_override_self = true, after_help = train::EXAMPLES)]
     Train(Box<train::Arguments>),
+    /// Teach a trained model a task
+    Finetune(finetune::Arguments),
+    /// Label texts
+    #[command(args_override_self = true, after_help = classify::EXAMPLES)]
+    Classify(classify::Arguments),
     /// Measure a model's loss and perplexity on a split
     #[command(args_override_self = true, after_help = eval::EXAMPLES)]
     Eval(eval::Arguments),
@@ -65,6 +70,8 @@ impl Command {
         match self {
             Command::Prepare(arguments) => prepare::run(arguments),
             Command::Train(arguments) => train::run(*arguments),
+            Command::Finetune(arguments) => finetune::run(arguments),
+            Command::Classify(arguments) => classify::run(arguments),
             Command::Eval(arguments) => eval::run(arguments),
             Command::Generate(arguments) => generate::run(arguments),
             Command::Plan(arguments) => plan::run(*arguments),

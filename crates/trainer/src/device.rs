@@ -169,7 +169,7 @@ fn kernels_precision(name: PrecisionName) -> Precision {
 }
 
 /// Flags of commands that compute with a model: which device, and how.
-#[derive(Args)]
+#[derive(Args, Debug)]
 pub struct MachineFlags {
     /// What computes: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]

@@ -1,6 +1,7 @@
 //! The binary `wikigpt`.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+mod classify;
 mod cli;
 mod commands;
 mod config;
@@ -9,16 +10,19 @@ mod device;
 mod fault;
 mod flags;
 mod folder;
+mod log;
 mod metrics;
 mod model;
 mod output;
 mod progress;
 mod run_folder;
+mod seed;
 mod settings;
 mod shape;
 mod signals;
 mod tensorboard;
 mod train;
+mod tuning;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one JSON object a line for every step and every validation.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -50,8 +51,11 @@ pub struct Valid {
     /// Mean over `tokens`, in nats; null where it is not finite.
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
-    /// Tokens predicted.
+    /// What was predicted: tokens, or texts that were labelled.
     pub tokens: u64,
+    /// Further figures of a fine-tuned task, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// JSON has no NaN, so it is written as null.
@@ -132,7 +136,7 @@ mod tests {
                 .to_owned()
                 + r#""step_ms":12.3,"tokens_per_second":83000.0,"mfu":null}"#
         );
-        let valid = Line::Valid(Valid { step: 0, loss: 5.5961, tokens: 10240 });
+        let valid = Line::Valid(Valid { step: 0, loss: 5.5961, tokens: 10240, scores: BTreeMap::new() });
         assert_eq!(
             serde_json::to_string(&valid).unwrap(),
             r#"{"kind":"valid","step":0,"loss":5.5961,"tokens":10240}"#
@@ -154,7 +158,9 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         let mut metrics = Metrics::from_step(folder.path(), 0).unwrap();
         for step in 0..5 {
-            metrics.write(&Line::Valid(Valid { step, loss: 1.0, tokens: 1 })).unwrap();
+            metrics
+                .write(&Line::Valid(Valid { step, loss: 1.0, tokens: 1, scores: BTreeMap::new() }))
+                .unwrap();
             metrics.write(&train(step)).unwrap();
         }
         drop(metrics);

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use wikigpt_gpt::files::{self, Extras, Model};
 
+use crate::fault::bad_input;
 use crate::{corpus, output};
 
 /// Reads MODEL: a run folder (its newest good checkpoint), a checkpoint, a Hugging Face folder, or a safetensors file
@@ -12,6 +13,18 @@ use crate::{corpus, output};
 pub fn open(path: &Path) -> Result<Model> {
     let model = files::load_model(path)?;
     model.warnings.iter().for_each(|warning| output::warn(warning));
+    Ok(model)
+}
+
+/// The same of a language model: refuses a classifier.
+pub fn open_language(path: &Path) -> Result<Model> {
+    let model = open(path)?;
+    if model.config.is_classifier() {
+        bad_input!(
+            "{}: a classifier, whose head tells labels apart and not tokens: a language model is asked for",
+            path.display()
+        );
+    }
     Ok(model)
 }
 

@@ -42,11 +42,14 @@ impl Progress {
     /// Reports a validation.
     pub fn valid(&self, line: &metrics::Valid) {
         let (step, loss) = (line.step, line.loss);
-        let perplexity = loss.exp();
-        self.say(&format!(
-            "step {step:>6}/{} | valid loss {loss:.6} | perplexity {perplexity:.2}",
-            self.steps
-        ));
+        let mut text = format!("step {step:>6}/{} | valid loss {loss:.6}", self.steps);
+        if line.scores.is_empty() {
+            text += &format!(" | perplexity {:.2}", loss.exp());
+        }
+        for (name, score) in &line.scores {
+            text += &format!(" | {name} {score:.4}");
+        }
+        self.say(&text);
     }
 
     /// Prints a line above the bar.

@@ -274,7 +274,8 @@ fn learning_rate(config: &Config, short: bool) -> f64 {
     }
 }
 
-fn check_rates(lr: f64, min_lr: f64) -> Result<()> {
+/// Refuses learning rates that make no sense.
+pub fn check_rates(lr: f64, min_lr: f64) -> Result<()> {
     if !(lr.is_finite() && lr > 0.0) {
         bad_input!("--lr {lr}: must be a number above 0");
     }
@@ -285,7 +286,8 @@ fn check_rates(lr: f64, min_lr: f64) -> Result<()> {
     Ok(())
 }
 
-fn decay(name: ScheduleName) -> Decay {
+/// The decay of a name.
+pub fn decay(name: ScheduleName) -> Decay {
     match name {
         ScheduleName::Cosine => Decay::Cosine,
         ScheduleName::Linear => Decay::Linear,
@@ -303,7 +305,7 @@ pub fn positive(name: &str, value: usize) -> Result<()> {
 }
 
 /// Refuses what is below zero or no number.
-fn non_negative(name: &str, value: f64) -> Result<f64> {
+pub fn non_negative(name: &str, value: f64) -> Result<f64> {
     if !(value.is_finite() && value >= 0.0) {
         bad_input!("--{name} {value}: must be a number not below 0");
     }

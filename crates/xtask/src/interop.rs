@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::{cargo, python, root, run as execute, test};
 
 /// Trains a little with each kind of tokenizer and exports; transformers must compute our logits and encode as we do.
-/// What transformers then saves must be, imported, the same model again.
+/// What transformers then saves must be, imported, the same model again. Then all of that for a classifier.
 pub fn run() -> Result<()> {
     let wikigpt = test::binary()?;
     let python = python::environment("peers-venv", &root().join("tools/peers/requirements.txt"))?;
@@ -57,6 +57,67 @@ pub fn run() -> Result<()> {
             bail!("{tokenizer}: the model that transformers saved computes other logits than it was given");
         }
         println!("{tokenizer}: transformers computes our logits, and gives the model back unchanged");
+        classifier(&wikigpt, &python, &trained, &folder.path().join(tokenizer.replace(':', "-")))?;
+        println!("{tokenizer}: transformers labels texts as we do, and gives the classifier back unchanged");
+    }
+    Ok(())
+}
+
+/// Fine-tunes a little on labels, exports, and compares.
+fn classifier(wikigpt: &Path, python: &Path, trained: &Path, folder: &Path) -> Result<()> {
+    std::fs::create_dir(folder)?;
+    let at = |name: &str| folder.join(name);
+    let (run, exported, saved, imported) = (at("run"), at("exported"), at("saved"), at("imported"));
+    let (examples, texts, labelled) = (at("examples.csv"), at("texts.txt"), at("labelled.jsonl"));
+    // Short enough for a context of 32 bytes.
+    let corpus = std::fs::read_to_string(root().join("crates/dataset/corpus/articles.txt"))?;
+    let words: Vec<&str> = corpus.split_whitespace().collect();
+    let all = words.chunks(4).map(|words| words.join(" ")).filter(|text| text.len() <= 32);
+    let all: Vec<String> = all.take(60).collect();
+    let quoted = |(i, text): (usize, &String)| {
+        format!("\"{}\",{}\n", text.replace('"', "\"\""), ["low", "mid", "high"][i % 3])
+    };
+    std::fs::write(
+        &examples,
+        "text,label\n".to_owned() + &all.iter().enumerate().map(quoted).collect::<String>(),
+    )?;
+    std::fs::write(&texts, all.join("\n"))?;
+    execute(
+        Command::new(wikigpt)
+            .args(["finetune", "classify", "--epochs", "2"])
+            .arg(trained)
+            .arg("--train")
+            .arg(&examples)
+            .arg("--valid")
+            .arg(&examples)
+            .arg("--out")
+            .arg(&run),
+    )?;
+    execute(Command::new(wikigpt).arg("export").arg(&run).arg("--out").arg(&exported))?;
+    let label = |model: &Path, out: &Path| -> Result<()> {
+        execute(
+            Command::new(wikigpt)
+                .args(["classify", "--json"])
+                .arg(model)
+                .arg(&texts)
+                .stdout(File::create(out)?),
+        )
+    };
+    label(&exported, &labelled)?;
+    let ours = at("logits.json");
+    logits(&exported, &ours)?;
+    execute(
+        Command::new(python)
+            .arg(root().join("tools/checks/classify_transformers.py"))
+            .args([&exported, &ours, &texts, &labelled])
+            .arg("--save")
+            .arg(&saved),
+    )?;
+    execute(Command::new(wikigpt).arg("import").arg(&saved).arg("--out").arg(&imported))?;
+    let again = at("labelled-again.jsonl");
+    label(&imported, &again)?;
+    if std::fs::read(&labelled)? != std::fs::read(&again)? {
+        bail!("the classifier that transformers saved says something else than the one it was given");
     }
     Ok(())
 }

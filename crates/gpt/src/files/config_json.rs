@@ -1,5 +1,6 @@
 //! Hugging Face's `config.json` and `generation_config.json` of a GPT-2.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,9 @@ use serde_json::Value;
 
 use super::archive::{file, read_json};
 use crate::{Config, Result};
+
+/// What Hugging Face calls a GPT-2 that tells labels apart.
+const CLASSIFIER: &str = "GPT2ForSequenceClassification";
 
 /// What is read. Other keys change nothing that is computed here: dropout, cache, generation, `reorder_and_upcast_attn`.
 #[derive(Deserialize)]
@@ -24,6 +28,8 @@ struct Read {
     scale_attn_by_inverse_layer_idx: Option<bool>,
     add_cross_attention: Option<bool>,
     tie_word_embeddings: Option<bool>,
+    architectures: Option<Vec<String>>,
+    id2label: Option<BTreeMap<String, String>>,
     wikigpt: Option<Marker>,
 }
 
@@ -39,6 +45,10 @@ pub(super) struct Settings {
     pub config: Config,
     /// Whether the file says that the head has weights of its own.
     pub untied: bool,
+    /// Whether the file says that the model is a classifier.
+    pub classifies: bool,
+    /// The names of a classifier's labels, where the file has any.
+    pub labels: Option<Vec<String>>,
 }
 
 /// Reads and checks a `config.json`.
@@ -93,16 +103,59 @@ pub(super) fn read(path: &Path) -> Result<Settings> {
         bias: read.wikigpt.and_then(|marker| marker.bias).unwrap_or(true),
         tied: true,
         layernorm_eps: read.layer_norm_epsilon.unwrap_or(1e-5),
+        labels: Vec::new(),
     };
     match config.validate() {
-        Ok(()) => Ok(Settings { config, untied: read.tie_word_embeddings == Some(false) }),
-        Err(error) => refuse(error.to_string()),
+        Ok(()) => {}
+        Err(error) => return refuse(error.to_string()),
     }
+    let classifies = read.architectures.iter().flatten().any(|name| name == CLASSIFIER);
+    let labels = match read.id2label.map(labels).transpose() {
+        Ok(labels) => labels,
+        Err(key) => {
+            return refuse(format!("its id2label has the key '{key}', but labels are numbered from 0 on"));
+        }
+    };
+    Ok(Settings { config, untied: read.tie_word_embeddings == Some(false), classifies, labels })
+}
+
+/// The names of labels numbered from 0 on, in their order; else a key that is out of place.
+fn labels(id2label: BTreeMap<String, String>) -> std::result::Result<Vec<String>, String> {
+    let mut names = vec![None; id2label.len()];
+    for (key, name) in id2label {
+        match key.parse::<usize>().ok().and_then(|id| names.get_mut(id)) {
+            Some(place @ None) => *place = Some(name),
+            _ => return Err(key),
+        }
+    }
+    Ok(names.into_iter().flatten().collect())
 }
 
 /// What is written: the keys that `transformers` writes for a GPT-2.
+/// What `transformers` writes besides for a classifier.
 #[derive(Serialize)]
-struct Written {
+struct LabelsWritten<'a> {
+    id2label: BTreeMap<usize, &'a str>,
+    label2id: BTreeMap<&'a str, usize>,
+    /// What pads texts to one length at their end. Without it `transformers` takes one text at a time.
+    pad_token_id: Option<u32>,
+    problem_type: &'static str,
+}
+
+impl LabelsWritten<'_> {
+    fn of(config: &Config, pad: Option<u32>) -> Option<LabelsWritten<'_>> {
+        let names = || config.labels.iter().map(String::as_str);
+        config.is_classifier().then(|| LabelsWritten {
+            id2label: names().enumerate().collect(),
+            label2id: names().zip(0..).collect(),
+            pad_token_id: pad,
+            problem_type: "single_label_classification",
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
     architectures: [&'static str; 1],
     model_type: &'static str,
     vocab_size: usize,
@@ -126,6 +179,8 @@ struct Written {
     eos_token_id: Option<u32>,
     tie_word_embeddings: bool,
     torch_dtype: &'static str,
+    #[serde(flatten)]
+    labels: Option<LabelsWritten<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wikigpt: Option<Marker>,
 }
@@ -133,7 +188,7 @@ struct Written {
 /// The text of `config.json`.
 pub(super) fn config_json(config: &Config, bos: Option<u32>, eos: Option<u32>) -> String {
     pretty(&Written {
-        architectures: ["GPT2LMHeadModel"],
+        architectures: [if config.is_classifier() { CLASSIFIER } else { "GPT2LMHeadModel" }],
         model_type: "gpt2",
         vocab_size: config.vocab_size,
         n_positions: config.context,
@@ -155,8 +210,10 @@ pub(super) fn config_json(config: &Config, bos: Option<u32>, eos: Option<u32>) -
         use_cache: true,
         bos_token_id: bos,
         eos_token_id: eos,
-        tie_word_embeddings: config.tied,
+        // A classifier has no head for words; as a language model it would have to share the embeddings.
+        tie_word_embeddings: config.tied || config.is_classifier(),
         torch_dtype: "float32",
+        labels: LabelsWritten::of(config, eos),
         wikigpt: (!config.bias).then_some(Marker { bias: Some(false) }),
     })
 }

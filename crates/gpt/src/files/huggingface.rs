@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::archive::{Archive, file};
-use super::config_json;
+use super::config_json::{self, Settings};
 use super::folder::{NewFolder, vacant};
 use super::locate::model_path;
 use super::tensors::{Named, Source, Writer, entries, is_bias, zero_biases};
@@ -82,7 +82,7 @@ impl Weights {
         let path = config;
         let settings = config_json::read(path)?;
         let archive = Archive::open(weights)?;
-        let mut config = settings.config;
+        let mut config = settings.config.clone();
         let named = Named::new(&archive, "")?;
         // A layout takes memory for each layer: count them before believing config.json.
         if config.n_layer > named.len() {
@@ -90,7 +90,9 @@ impl Weights {
                 format!("n_layer is {}, but the weights are {} tensors", config.n_layer, named.len());
             return Err(file(path, message));
         }
-        let has_head = named.get("lm_head.weight").is_some();
+        config.labels = labels(&named, &settings, &config, path, weights)?;
+        let classifies = config.is_classifier();
+        let has_head = classifies || named.get("lm_head.weight").is_some();
         if settings.untied && !has_head {
             let message = "lm_head.weight is missing, although config.json says tie_word_embeddings: false";
             return Err(file(weights, message));
@@ -106,7 +108,8 @@ impl Weights {
         if !config.bias && !no_bias {
             config.bias = !all.tensors.iter().all(|t| !is_bias(&t.name) || named.is_zero(&t.name));
         }
-        config.tied = !has_head || (!settings.untied && named.equal("lm_head.weight", "wte.weight"));
+        config.tied =
+            !has_head || (!classifies && !settings.untied && named.equal("lm_head.weight", "wte.weight"));
         let layout = Layout::new(&config)?;
         Ok(Weights { config, warning, layout, archive })
     }
@@ -119,6 +122,42 @@ impl Weights {
     /// Reads the parameters, flat.
     pub fn read(&self) -> Result<Vec<f32>> {
         read_flat(&Named::new(&self.archive, "")?, &self.layout)
+    }
+}
+
+/// The names of the labels that a classifier's head has rows for; none of a language model.
+fn labels(
+    named: &Named,
+    settings: &Settings,
+    config: &Config,
+    path: &Path,
+    weights: &Path,
+) -> Result<Vec<String>> {
+    let Some(score) = named.get("score.weight") else {
+        if settings.classifies {
+            let message = "score.weight is missing, although config.json says GPT2ForSequenceClassification";
+            return Err(file(weights, message));
+        }
+        return Ok(Vec::new());
+    };
+    let rows = match score.shape {
+        [rows, columns] if *columns == config.n_embd => *rows,
+        shape => {
+            let C = config.n_embd;
+            let message =
+                format!("score.weight has the shape {shape:?}; the model asks for a row of {C} a label");
+            return Err(file(weights, message));
+        }
+    };
+    match &settings.labels {
+        Some(names) if names.len() != rows => {
+            let message =
+                format!("its id2label names {} labels, but score.weight has {rows} rows", names.len());
+            Err(file(path, message))
+        }
+        Some(names) => Ok(names.clone()),
+        // transformers leaves these names out.
+        None => Ok((0..rows).map(|row| format!("LABEL_{row}")).collect()),
     }
 }
 

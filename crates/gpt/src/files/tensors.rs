@@ -24,6 +24,11 @@ pub(super) fn is_bias(name: &str) -> bool {
     name.ends_with(".bias")
 }
 
+/// Whether a tensor is a head's, which Hugging Face keeps beside the transformer.
+fn is_head(name: &str) -> bool {
+    name == "lm_head.weight" || name == "score.weight"
+}
+
 /// Whether Hugging Face stores a tensor as (in,out).
 fn is_conv1d(name: &str) -> bool {
     name.ends_with(".weight") && (name.contains(".attn.c_") || name.contains(".mlp.c_"))
@@ -89,7 +94,7 @@ impl Writer {
             end += 4 * tensor.size();
             let shape = stored_shape(tensor);
             let info = TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) };
-            let transformer = if tensor.name.starts_with("lm_head.") { "" } else { "transformer." };
+            let transformer = if is_head(&tensor.name) { "" } else { "transformer." };
             (format!("{}{transformer}{}", array.map_or("", prefix), tensor.name), info)
         };
         let infos = entries.iter().map(info).collect();

@@ -130,7 +130,7 @@ fn a_head_of_its_own_stays_one_even_where_it_equals_the_embedding() {
     let run = tempdir().unwrap();
     let layout = Layout::new(&config).unwrap();
     let mut arrays = arrays(&config, 1);
-    arrays[0].copy_within(layout.wte.clone(), layout.lm_head.unwrap().start);
+    arrays[0].copy_within(layout.wte.clone(), layout.head.unwrap().start);
     let folder = save_arrays(&Checkpoints::of(run.path()), &config, 1, &arrays).unwrap();
     assert_eq!(load_model(&folder).unwrap().config, config);
 }

@@ -160,9 +160,10 @@ fn every_wrong_tensor_is_named() {
     let message = refused(|_, tensors| _ = tensors.remove("transformer.h.1.ln_2.bias"));
     assert!(message.contains("h.1.ln_2.bias is missing"), "{message}");
 
-    let message =
-        refused(|_, tensors| _ = tensors.insert("score.weight".into(), (Dtype::F32, vec![1], vec![0; 4])));
-    assert!(message.contains("no tensor score.weight"), "{message}");
+    let message = refused(|_, tensors| {
+        _ = tensors.insert("classifier.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))
+    });
+    assert!(message.contains("no tensor classifier.weight"), "{message}");
 
     let message =
         refused(|_, tensors| tensors.get_mut("transformer.h.0.attn.c_attn.weight").unwrap().1.reverse());

@@ -3,6 +3,7 @@
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 mod checkpoints;
+mod classifier;
 mod disk;
 mod foreign;
 mod hostile;

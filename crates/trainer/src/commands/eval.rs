@@ -81,7 +81,7 @@ struct Report {
 /// Evaluates a model.
 pub fn run(arguments: Arguments) -> Result<()> {
     let machine = arguments.machine.resolve()?;
-    let model = model::open(&arguments.model)?;
+    let model = model::open_language(&arguments.model)?;
     let dataset = corpus::open(arguments.data.as_deref())?;
     corpus::check_vocabulary(&model.config, dataset.manifest())?;
     let context = arguments.context.unwrap_or(model.config.context);

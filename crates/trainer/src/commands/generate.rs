@@ -86,7 +86,7 @@ struct Report {
 pub fn run(arguments: Arguments) -> Result<()> {
     let sampling = sampling(&arguments)?;
     let machine = arguments.machine.resolve()?;
-    let model = model::open(&arguments.model)?;
+    let model = model::open_language(&arguments.model)?;
     let tokenizer = corpus::tokenizer_of(&model.folder, &model.config)?;
     let prompt = prompt(&arguments, &tokenizer, &model.config)?;
     if arguments.seed.is_none() && sampling.temperature > 0.0 {

@@ -121,16 +121,23 @@ fn describe_model(found: &Description) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", kind.unwrap_or_default(), found.weights.display())];
     lines.push(format!("{} parameters, {}", thousands(found.parameters), bytes(found.bytes)));
     if let Some(config) = &found.config {
+        let head = match (config.is_classifier(), config.tied) {
+            (true, _) => format!("a head of {} labels", config.labels.len()),
+            (false, true) => "tied head".into(),
+            (false, false) => "untied head".into(),
+        };
         lines.push(format!(
-            "GPT-2 of {} layers, {} heads, {} channels, context {}, vocabulary {}; {} head, {} biases",
+            "GPT-2 of {} layers, {} heads, {} channels, context {}, vocabulary {}; {head}, {} biases",
             config.n_layer,
             config.n_head,
             config.n_embd,
             config.context,
             thousands(config.vocab_size as u64),
-            if config.tied { "tied" } else { "untied" },
             if config.bias { "with" } else { "without" },
         ));
+    }
+    if let Some(config) = found.config.as_ref().filter(|config| config.is_classifier()) {
+        lines.push(format!("labels {}", config.labels.join(", ")));
     }
     lines.extend(found.step.map(|step| format!("{} steps done", thousands(step))));
     for (step, damage) in found.checkpoints.iter().flatten() {

@@ -1,8 +1,10 @@
 //! One file per command; training has a folder of its own.
 
+pub mod classify;
 pub mod doctor;
 pub mod eval;
 pub mod export;
+pub mod finetune;
 pub mod generate;
 pub mod import;
 pub mod inspect;

@@ -42,7 +42,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => arguments.flags,
     };
     let initial = match flags.init.as_deref().map(Path::new).filter(|path| path.is_dir()) {
-        Some(path) => Some(model::open(path)?.config),
+        Some(path) => Some(model::open_language(path)?.config),
         None => None,
     };
     let facts = facts(&flags, arguments.vocab_size, initial.as_ref().map(|config| config.vocab_size))?;

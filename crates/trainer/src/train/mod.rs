@@ -1,7 +1,7 @@
 //! `wikigpt train`.
 
 mod sample;
-mod save;
+pub mod save;
 mod start;
 mod steps;
 mod validate;

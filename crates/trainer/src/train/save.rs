@@ -24,11 +24,12 @@ pub struct Place {
     pub position: Position,
 }
 
-/// Saves a model, its optimizer, its place in the data and its tokenizer.
+/// Saves a model, its optimizer, how far it has come and its tokenizer.
 pub fn save<O: Ops>(
     trainer: &mut Trainer<O>,
     checkpoints: &Checkpoints,
-    place: &Place,
+    step: u64,
+    state: &impl Serialize,
     tokenizer: &Tokenizer,
 ) -> Result<PathBuf> {
     let config = trainer.config().clone();
@@ -40,11 +41,9 @@ pub fn save<O: Ops>(
         fill: Some(&|folder| Ok(tokenizer.save(folder)?)),
     };
     let read = |array, start, out: &mut [f32]| trainer.read(array, start, out);
-    checkpoints.save(place.step, &config, place, &extras, read).map_err(|error| match error {
+    checkpoints.save(step, &config, state, &extras, read).map_err(|error| match error {
         // Values that are not finite: training is at fault, not what it was given.
-        Error::File { .. } => anyhow::anyhow!("cannot save the checkpoint of step {}: {error}", place.step),
-        other => {
-            anyhow::Error::new(other).context(format!("cannot save the checkpoint of step {}", place.step))
-        }
+        Error::File { .. } => anyhow::anyhow!("cannot save the checkpoint of step {step}: {error}"),
+        other => anyhow::Error::new(other).context(format!("cannot save the checkpoint of step {step}")),
     })
 }

@@ -108,7 +108,7 @@ fn initial(flags: &Flags, facts: &settings::Facts) -> Result<Option<Origin>> {
         warning.iter().for_each(|warning| output::warn(warning));
         Origin::Model(config, params)
     } else {
-        let model = model::open(path).with_context(|| format!("--init {init}"))?;
+        let model = model::open_language(path).with_context(|| format!("--init {init}"))?;
         Origin::Model(model.config, model.params)
     }))
 }

@@ -13,12 +13,11 @@ use wikigpt_ops::{AdamW, Ops, Update};
 use super::save::{self, Place};
 use super::validate::Validation;
 use crate::flags::OrderName;
-use crate::metrics::{self, Line, Metrics};
-use crate::progress::{self, Progress};
+use crate::log::Log;
 use crate::run_folder::RunFolder;
+use crate::seed::mix;
 use crate::settings::Settings;
-use crate::signals;
-use crate::tensorboard::EventWriter;
+use crate::{metrics, progress, signals};
 
 /// Steps in a row that may be skipped because their gradients are not finite: one batch may be to blame for one, but
 /// parameters that have left the numbers behind do not come back.
@@ -37,9 +36,7 @@ pub struct Training<'a, O: Ops> {
     /// Each the token after the input's (B,T).
     targets: Vec<u32>,
     validation: Option<Validation>,
-    metrics: Metrics,
-    events: EventWriter,
-    progress: Progress,
+    log: Log,
     place: Place,
     /// The step whose checkpoint is on disk.
     saved: Option<u64>,
@@ -77,9 +74,7 @@ impl<'a, O: Ops> Training<'a, O> {
             inputs: vec![0; settings.micro_tokens()],
             targets: vec![0; settings.micro_tokens()],
             validation: Validation::new(settings, dataset)?,
-            metrics: Metrics::from_step(run.path(), place.step)?,
-            events: EventWriter::create(run.path())?,
-            progress: Progress::new(place.step, settings.steps, settings.log_every),
+            log: Log::open(run.path(), place.step, settings.steps, settings.log_every)?,
             first: place.step,
             checkpoints: Checkpoints::of(run.path()),
             skipped: 0,
@@ -110,9 +105,9 @@ impl<'a, O: Ops> Training<'a, O> {
         self.settle()?;
         // Before the last validation: what was trained is kept, whatever happens then.
         let checkpoint = self.save()?;
-        self.events.flush()?;
+        self.log.flush()?;
         if self.place.step < self.settings.steps {
-            self.progress.say(&format!(
+            self.log.say(&format!(
                 "stopped after {} of {} steps; to go on: wikigpt train --resume {}",
                 self.place.step,
                 self.settings.steps,
@@ -125,7 +120,7 @@ impl<'a, O: Ops> Training<'a, O> {
         if self.settings.sample_every > 0 {
             self.sample()?;
         }
-        self.events.flush()?;
+        self.log.flush()?;
         self.farewell(&checkpoint, begun);
         Ok(())
     }
@@ -199,7 +194,7 @@ impl<'a, O: Ops> Training<'a, O> {
         self.clock = Instant::now();
         self.last_loss = Some(report.loss);
         let tokens = self.settings.step_tokens();
-        self.log(&metrics::Train {
+        self.log.train(&metrics::Train {
             step,
             loss: report.loss,
             lr,
@@ -224,7 +219,7 @@ impl<'a, O: Ops> Training<'a, O> {
         }
         self.skipped += 1;
         let (loss, norm) = (report.loss, report.grad_norm);
-        self.progress.say(&format!(
+        self.log.say(&format!(
             "warning: step {step} was skipped, because its gradient is not finite (loss {loss}, norm {norm})"
         ));
         if self.skipped < MOST_SKIPPED {
@@ -254,36 +249,18 @@ impl<'a, O: Ops> Training<'a, O> {
         renamed.with_context(|| format!("cannot rename {}", path.display()))
     }
 
-    fn log(&mut self, line: &metrics::Train) -> Result<()> {
-        self.metrics.write(&Line::Train(line.clone()))?;
-        let scalars = [
-            ("train/loss", line.loss),
-            ("lr", line.lr),
-            ("grad_norm", line.grad_norm),
-            ("tokens_per_second", line.tokens_per_second),
-        ];
-        self.events.scalars(line.step, scalars.iter().filter(|(_, value)| value.is_finite()))?;
-        self.progress.step(line);
-        Ok(())
-    }
-
     fn validate(&mut self) -> Result<()> {
         let Some(validation) = &mut self.validation else { return Ok(()) };
         let Some(line) = validation.run(&mut self.trainer, self.place.step)? else { return Ok(()) };
-        self.metrics.write(&Line::Valid(line.clone()))?;
-        if line.loss.is_finite() {
-            self.events.scalars(line.step, &[("val/loss", line.loss)])?;
-        }
-        self.events.flush()?;
-        self.progress.valid(&line);
-        Ok(())
+        self.log.valid(&line)
     }
 
     /// Saves unless this step's checkpoint is there already; where it is.
     fn save(&mut self) -> Result<PathBuf> {
         let step = self.place.step;
         if self.saved != Some(step) {
-            save::save(&mut self.trainer, &self.checkpoints, &self.place, self.dataset.tokenizer())?;
+            let (place, tokenizer) = (&self.place, self.dataset.tokenizer());
+            save::save(&mut self.trainer, &self.checkpoints, step, place, tokenizer)?;
             self.saved = Some(step);
         }
         Ok(self.checkpoints.path(step))
@@ -299,7 +276,7 @@ impl<'a, O: Ops> Training<'a, O> {
 
     fn sample(&mut self) -> Result<()> {
         let text = super::sample::sample(&mut self.trainer, self.dataset.tokenizer(), self.settings)?;
-        self.progress.say(&format!("--- sample after {} steps\n{text}\n---", self.place.step));
+        self.log.say(&format!("--- sample after {} steps\n{text}\n---", self.place.step));
         Ok(())
     }
 
@@ -324,14 +301,6 @@ impl<'a, O: Ops> Training<'a, O> {
             }
         }
         text += "  wikigpt plan --preset gpt2                                              (what a larger model takes: a GPU)";
-        self.progress.say(&text);
+        self.log.say(&text);
     }
-}
-
-/// A seed for micro-batch `index`: SplitMix64's mixing of both.
-fn mix(seed: u64, index: u64) -> u64 {
-    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -44,6 +44,6 @@ impl Validation {
             sum += trainer.forward(Batch::new(&self.inputs, &self.targets))?;
         }
         let tokens = self.count * self.targets.len() as u64;
-        Ok(Some(metrics::Valid { step, loss: sum / self.count as f64, tokens }))
+        Ok(Some(metrics::Valid { step, loss: sum / self.count as f64, tokens, scores: Default::default() }))
     }
 }

@@ -22,8 +22,8 @@ pub const LEARN: &str = "--epochs 12 --batch 8 --lr 1e-2 --dropout 0 --threads 1
 pub fn examples(count: usize, seed: usize) -> Vec<(String, bool)> {
     let example = |i: usize| {
         let n = i * 7 + seed;
-        let (words, praise) = if n % 3 == 0 { (BAD, false) } else { (GOOD, true) };
-        (format!("{}{} {}", if n % 2 == 0 { "so " } else { "" }, words[n / 2 % 4], n % 89), praise)
+        let (words, praise) = if n.is_multiple_of(3) { (BAD, false) } else { (GOOD, true) };
+        (format!("{}{} {}", if n.is_multiple_of(2) { "so " } else { "" }, words[n / 2 % 4], n % 89), praise)
     };
     (0..count).map(example).collect()
 }

@@ -22,12 +22,6 @@ constexpr int THREADS = WARPS * WARP;
 
 extern __shared__ uint4 dynamic[];
 
-// What one lane reads for its warp.
-__device__ __forceinline__ uint32 broadcast(const uint32* p) {
-    const uint32 x = threadIdx.x % WARP == 0 ? *p : 0;
-    return __shfl_sync(FULL_MASK, x, 0);
-}
-
 // What row n counts.
 __device__ __forceinline__ float weight_of(const float* weights, size_t n) {
     return weights ? __uint_as_float(broadcast(reinterpret_cast<const uint32*>(weights) + n)) : 1.0f;

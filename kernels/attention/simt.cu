@@ -26,6 +26,7 @@
 //   forward          64    32     16 rows     256, 128, 128 threads
 //   backward         32    16      8 rows      64 threads
 // Shared memory: static, up to 48 KiB. Assumes HS as compiled, up to 256, and nothing of addresses and sizes.
+#include "attention/cache.cuh"
 #include "attention/head.cuh"
 #include "lib/math.cuh"
 #include "lib/matrix.cuh"
@@ -379,102 +380,16 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
 
 // ---- over a cache
 
-// The keys or values of all positions: those before pos from the cache, the others from the new rows, which no block has to wait
-// for then. Every block adds its own rows to the cache; nobody reads those.
-struct Joined {
-    Matrix<Act> cache;
-    Matrix<const Act> fresh;
-    int pos;
-
-    __device__ __forceinline__ Vec<4> get(int row, int column) const {
-        return row < pos ? Matrix<const Act>(cache.data, cache.stride, cache.rows, cache.columns).get(row, column)
-                         : fresh.get(row - pos, column);
-    }
-    // Adds new rows first to first + count to the cache. All threads of the block call it.
-    __device__ __forceinline__ void append(int first, int count, int threads) const {
-        count = min(count, fresh.rows - first);
-        for (int i = threadIdx.x; i < count * FOURS; i += threads) {
-            const int row = first + i / FOURS, column = i % FOURS * 4;
-            cache.set(pos + row, column, fresh.get(row, column));
-        }
-    }
-};
-
-// Many new positions, as in a prompt. qkv (B,Tn,3C), out (B,Tn,C), kcache and vcache (B,Tmax,C) in place.
+// Many new positions, as in a prompt. qkv (B,Tn,3C), out (B,Tn,C), kcache and vcache (rows,Tmax,C) in place: attention/cache.cuh. Of few,
+// attention/decode.cu.
 extern "C" __global__ void __launch_bounds__(Forward::THREADS)
-    attention_cached_forward(Act* out, Act* kcache, Act* vcache, const Act* qkv, int Tn, int pos, int Tmax, int NH) {
+    attention_cached_forward(Act* out, Act* kcache, Act* vcache, const Act* qkv, const uint32* pos, const uint32* rows, int Tn, int Tmax,
+                             int NH) {
     const Head head(NH);
+    const Cached at(head, pos, rows);
     const int first = first_query<Forward>();
-    const Joined k{head.rows(kcache, Tmax), head.part(qkv, Tn, 1), pos}, v{head.rows(vcache, Tmax), head.part(qkv, Tn, 2), pos};
+    const Joined<> k{at.of(kcache, head, Tmax), head.part(qkv, Tn, 1), at.pos}, v{at.of(vcache, head, Tmax), head.part(qkv, Tn, 2), at.pos};
     k.append(first, Forward::ROWS, Forward::THREADS);
     v.append(first, Forward::ROWS, Forward::THREADS);
-    attend(head, out, nullptr, head.part(qkv, Tn, 0), k, v, Starts(nullptr, head, Tn), first, pos, Dropout{0, 0, 0, 1.0f});
-}
-
-// Few new positions, one most often: a block for each query, since there is no tile of them. Its threads share the keys, in
-// steps of 256; in each, 8 lanes multiply a key, then a thread has a key's exponential, then FOURS threads share out · a value.
-// Bound by memory: the cache's rows up to pos, each once. Launch: grid (B·NH, Tn), block 256.
-constexpr int STEP = 256;
-extern "C" __global__ void __launch_bounds__(STEP)
-    attention_cached_forward_one(Act* out, Act* kcache, Act* vcache, const Act* qkv, int Tn, int pos, int Tmax, int NH) {
-    constexpr int SHARES = STEP / FOURS, LANES = 8, WARPS = STEP / WARP;
-    __shared__ __align__(16) float query[FOURS * 4], weights[STEP], parts[SHARES * FOURS * 4];
-    __shared__ float scratch[2][WARPS];
-    const Head head(NH);
-    const int i = blockIdx.y, keys = pos + i + 1;
-    const Joined k{head.rows(kcache, Tmax), head.part(qkv, Tn, 1), pos}, v{head.rows(vcache, Tmax), head.part(qkv, Tn, 2), pos};
-    k.append(i, 1, STEP);
-    v.append(i, 1, STEP);
-    const auto q = head.part(qkv, Tn, 0);
-    if (threadIdx.x < FOURS) store_shared(query + threadIdx.x * 4, q.get(i, threadIdx.x * 4));
-
-    // Which four of the output this thread sums, and which of the keys: every SHARES-th.
-    const int four = threadIdx.x % FOURS, share = threadIdx.x / FOURS, lane = threadIdx.x % LANES;
-    const float scale = to_base_2();
-    float largest = -INFINITE, sum = 0.0f;
-    Vec<4> x = zeros();
-    for (int t0 = 0; t0 < keys; t0 += STEP) {
-        const int count = min(STEP, keys - t0);
-        __syncthreads();
-        for (int j = threadIdx.x / LANES; j < STEP; j += STEP / LANES) {
-            float dot = 0.0f;
-            if (j < count) {
-                for (int f = lane; f < FOURS; f += LANES) {
-                    const Vec<4> a = load_shared(query + f * 4), b = k.get(t0 + j, f * 4);
-                    dot += a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3];
-                }
-            }
-            dot = warp_sum<LANES>(dot);
-            if (lane == 0) weights[j] = j < count ? dot * scale : -INFINITE;
-        }
-        __syncthreads();
-        const float mine = weights[threadIdx.x];
-        const float most = fmaxf(largest, block_max<WARPS>(mine, scratch[0]));
-        const float p = exp2_fast(mine - most), smaller = exp2_fast(largest - most);
-        weights[threadIdx.x] = p;
-        largest = most;
-        sum = sum * smaller + block_sum<WARPS>(p, scratch[1]);
-#pragma unroll
-        for (int e = 0; e < 4; e++) x[e] *= smaller;
-        if (share < SHARES) {
-            for (int j = share; j < count; j += SHARES) {
-                const Vec<4> y = v.get(t0 + j, four * 4);
-#pragma unroll
-                for (int e = 0; e < 4; e++) x[e] += weights[j] * y[e];
-            }
-        }
-    }
-    if (share < SHARES) store_shared(parts + threadIdx.x * 4, x);
-    __syncthreads();
-    if (threadIdx.x < FOURS) {
-        x = zeros();
-        for (int s = 0; s < SHARES; s++) {
-            const Vec<4> part = load_shared(parts + (s * FOURS + four) * 4);
-#pragma unroll
-            for (int e = 0; e < 4; e++) x[e] += part[e];
-        }
-#pragma unroll
-        for (int e = 0; e < 4; e++) x[e] /= sum;
-        head.rows(out, Tn).set(i, four * 4, x);
-    }
+    attend(head, out, nullptr, head.part(qkv, Tn, 0), k, v, Starts(nullptr, head, Tn), first, at.pos, Dropout{0, 0, 0, 1.0f});
 }

@@ -234,6 +234,12 @@ __device__ __forceinline__ void put(T* p, Vec<W> x, bool add) {
     store<W, CACHE>(p, x);
 }
 
+// What one lane reads for its warp: all reading the same would ask for 32 times as much.
+__device__ __forceinline__ uint32 broadcast(const uint32* p) {
+    const uint32 x = threadIdx.x % WARP == 0 ? *p : 0;
+    return __shfl_sync(FULL_MASK, x, 0);
+}
+
 // Whether all of these addresses are multiples of 16. The same for every thread, so a branch on it costs nothing. A null
 // pointer counts as aligned.
 template <typename... P>

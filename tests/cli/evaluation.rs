@@ -26,8 +26,8 @@ fn token_by_token(model: &Path, data: &Path, context: usize, stride: usize) -> V
         if at > start + context {
             start += stride;
         }
-        generator.prefill(&ids[start..at]).unwrap();
-        let logits: Vec<f64> = generator.logits().iter().map(|logit| f64::from(*logit)).collect();
+        generator.prefill(0, &ids[start..at]).unwrap();
+        let logits: Vec<f64> = generator.logits(0).iter().map(|logit| f64::from(*logit)).collect();
         let largest = logits.iter().copied().fold(f64::MIN, f64::max);
         let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
         losses.push(largest + sum.ln() - logits[ids[at] as usize]);

@@ -437,36 +437,40 @@ vectorised! {
     }
 }
 
-/// Attention of `Tn` new positions over a cache of keys and values (B,Tmax,C), which gains their rows first.
+/// Attention of `Tn` new positions of each sequence over a cache of keys and values (rows,Tmax,C), whose row rows\[b\] holds
+/// pos\[b\] positions of it and gains the new ones first.
 pub fn cached_forward(
     cpu: &mut CpuKernels,
     out: &mut [f32],
     kcache: &mut [f32],
     vcache: &mut [f32],
     qkv: &[f32],
-    B: usize,
-    pos: usize,
+    pos: &[u32],
+    rows: Option<&[u32]>,
     Tmax: usize,
     heads: Heads,
 ) {
     let Heads { T: Tn, NH, HS } = heads;
     let C = NH * HS;
+    // Where sequence b lies in the cache.
+    let cached = |b: usize| rows.map_or(b, |rows| rows[b] as usize) * Tmax * C;
     for (n, row) in qkv.chunks_exact(3 * C).enumerate() {
-        let at = (n / Tn * Tmax + pos + n % Tn) * C;
+        let at = cached(n / Tn) + (pos[n / Tn] as usize + n % Tn) * C;
         kcache[at..][..C].copy_from_slice(&row[C..2 * C]);
         vcache[at..][..C].copy_from_slice(&row[2 * C..]);
     }
     let (kcache, vcache) = (&*kcache, &*vcache);
     let level = cpu.level;
-    let keys = pos + Tn;
-    let len = if Tn > FEW { forward_scratch(Micro::of(level), keys, HS) } else { padded(Tmax) };
+    // As for a full cache, so that nothing is allocated as it fills.
+    let len = if Tn > FEW { forward_scratch(Micro::of(level), Tmax, HS) } else { padded(Tmax) };
     cpu.workers.reserve(len);
     let (out, workers) = (Parts::new(out), &cpu.workers);
     let scale = 1.0 / (HS as f32).sqrt();
-    cpu.threads.run(B * NH, |worker, head| {
+    cpu.threads.run(pos.len() * NH, |worker, head| {
         let (b, h) = (head / NH, head % NH);
+        let pos = pos[b] as usize;
         let q = Rows::new(qkv, b * Tn * 3 * C + h * HS, 3 * C);
-        let [k, v] = [kcache, vcache].map(|cache| Rows::new(cache, b * Tmax * C + h * HS, C));
+        let [k, v] = [kcache, vcache].map(|cache| Rows::new(cache, cached(b) + h * HS, C));
         let out = OutRows { parts: out, offset: b * Tn * C + h * HS, stride: C };
         let mut scratch = workers.of(worker);
         let scratch = scratch.get(len);

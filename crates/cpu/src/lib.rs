@@ -310,12 +310,12 @@ impl Kernels for CpuKernels {
         kcache: &mut [f32],
         vcache: &mut [f32],
         qkv: &[f32],
-        B: usize,
-        pos: usize,
+        pos: &[u32],
+        rows: Option<&[u32]>,
         Tmax: usize,
         heads: Heads,
     ) {
-        attention::cached_forward(self, out, kcache, vcache, qkv, B, pos, Tmax, heads);
+        attention::cached_forward(self, out, kcache, vcache, qkv, pos, rows, Tmax, heads);
     }
 
     fn attention_scores_forward(&mut self, scores: &mut [f32], qkv: &[f32], B: usize, heads: Heads) {

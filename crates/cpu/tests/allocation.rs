@@ -89,7 +89,9 @@ fn step<O: Ops>(ops: &mut O, s: &Slots) {
         ops.global_norm(s.norm, s.dw3)?;
         ops.adamw(s.w3, None, s.m, s.v, s.dw3, s.norm, constants)?;
         // A step of generation, after a prefill.
-        ops.attention_cached_forward(s.y, s.kcache, s.vcache, s.qkv, B, T, 0, T + 1, NH, HS)?;
+        ops.upload(s.pos, &[0, 0])?;
+        ops.attention_cached_forward(s.y, s.kcache, s.vcache, s.qkv, s.pos, None, B, T, T + 1, NH, HS)?;
+        ops.upload(s.pos, &[T as u32, 3])?;
         let row = s.x.slice(0..B * C);
         ops.matmul_forward(s.qkv.slice(0..B * 3 * C), row, s.w3, Some(s.b3), B, C, 3 * C)?;
         ops.attention_cached_forward(
@@ -97,9 +99,10 @@ fn step<O: Ops>(ops: &mut O, s: &Slots) {
             s.kcache,
             s.vcache,
             s.qkv.slice(0..B * 3 * C),
+            s.pos,
+            None,
             B,
             1,
-            T,
             T + 1,
             NH,
             HS,
@@ -141,7 +144,7 @@ const WEIGHT: Len = |_, C, _| C * C;
 const WEIGHT3: Len = |_, C, _| 3 * C * C;
 const VOCABULARY: Len = |_, C, Vp| Vp * C;
 slots! {
-    tokens: Tok = ROWS, starts: Tok = ROWS, x: Act = NC, y: Act = NC, z: Act = NC, dz: Act = NC, qkv: Act = NC3, dqkv: Act = NC3,
+    tokens: Tok = ROWS, starts: Tok = ROWS, pos: Tok = |_, _, _| 2, x: Act = NC, y: Act = NC, z: Act = NC, dz: Act = NC, qkv: Act = NC3, dqkv: Act = NC3,
     h: Act = NC3, pre: Act = NC3, w1: Act = WEIGHT, w3: Act = WEIGHT3, dw3: Grad = WEIGHT3, b3: Act = CHANNELS3,
     db3: Grad = CHANNELS3, gain: Act = CHANNELS, bias: Act = CHANNELS, dgain: Grad = CHANNELS, dbias: Grad = CHANNELS,
     wte: Act = VOCABULARY, dwte: Grad = VOCABULARY, wpe: Act = |_, C, _| 70 * C, dwpe: Grad = |_, C, _| 70 * C,

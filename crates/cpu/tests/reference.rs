@@ -172,11 +172,16 @@ fn attention<O: Ops>(r: &mut Runner<O>, B: usize, T: usize, NH: usize, HS: usize
     }
 }
 
-fn cached<O: Ops>(r: &mut Runner<O>, B: usize, Tn: usize, pos: usize, NH: usize, HS: usize) {
-    let (C, Tmax) = (NH * HS, pos + Tn + 2);
-    let (kcache, vcache, qkv) = (r.inp(B * Tmax * C), r.inp(B * Tmax * C), r.inp(B * Tn * 3 * C));
+/// Sequences that hold so many positions, in the rows of the cache from the last on.
+fn cached<O: Ops>(r: &mut Runner<O>, Tn: usize, held: &[u32], NH: usize, HS: usize) {
+    let (B, C, Tmax) = (held.len(), NH * HS, held.iter().max().map_or(0, |pos| *pos as usize) + Tn + 2);
+    let many = B + 1;
+    let (kcache, vcache, qkv) = (r.inp(many * Tmax * C), r.inp(many * Tmax * C), r.inp(B * Tn * 3 * C));
+    let (pos, rows) = (r.ops.alloc(B).unwrap(), r.ops.alloc(B).unwrap());
+    r.ops.upload(pos, held).unwrap();
+    r.ops.upload(rows, &(0..B).map(|b| (B - b) as u32).collect::<Vec<_>>()).unwrap();
     let out = r.out(B * Tn * C);
-    r.ops.attention_cached_forward(out, kcache, vcache, qkv, B, Tn, pos, Tmax, NH, HS).unwrap();
+    r.ops.attention_cached_forward(out, kcache, vcache, qkv, pos, Some(rows), B, Tn, Tmax, NH, HS).unwrap();
     r.keep("attention_cached_forward out", out);
     r.keep("attention_cached_forward kcache", kcache);
     r.keep("attention_cached_forward vcache", vcache);
@@ -306,11 +311,16 @@ fn everything<O: Ops>(ops: &mut O) -> Vec<(String, Vec<f32>)> {
         unfused(&mut r, B, T, NH, HS);
         note(&mut r, &format!("B={B} T={T} NH={NH} HS={HS}"));
     }
-    for (B, Tn, pos, NH, HS) in
-        [(1, 1, 0, 1, 1), (2, 1, 37, 3, 20), (1, 4, 5, 2, 64), (2, 30, 3, 2, 16), (1, 77, 0, 1, 8)]
-    {
-        cached(&mut r, B, Tn, pos, NH, HS);
-        note(&mut r, &format!("B={B} Tn={Tn} pos={pos} NH={NH} HS={HS}"));
+    let held: [(usize, &[u32], usize, usize); 5] = [
+        (1, &[0], 1, 1),
+        (1, &[37, 2, 60], 3, 20),
+        (4, &[5], 2, 64),
+        (30, &[3, 50], 2, 16),
+        (77, &[0], 1, 8),
+    ];
+    for (Tn, held, NH, HS) in held {
+        cached(&mut r, Tn, held, NH, HS);
+        note(&mut r, &format!("Tn={Tn} pos={held:?} NH={NH} HS={HS}"));
     }
     for len in [1, 15, 5000, 70_001] {
         elementwise(&mut r, len);

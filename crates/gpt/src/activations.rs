@@ -92,58 +92,81 @@ pub struct Scratch {
 /// # Errors
 /// [`crate::Error::Config`] when they are larger than this machine can count.
 pub fn lay_out(shape: Shape, n_layer: usize, purpose: Purpose, acts: u32, stats: u32) -> Result<Activations> {
+    if purpose == Purpose::Train {
+        return lay_out_training(shape, n_layer, acts, stats);
+    }
+    let (block, rest) = lay_out_forward(shape, purpose, acts, stats)?;
+    Ok(Activations { blocks: vec![block; n_layer], ..rest })
+}
+
+impl Activations {
+    /// Lays those of another pass for [`Purpose::Generate`] out in their place, and allocates nothing.
+    ///
+    /// # Errors
+    /// Those of [`lay_out`].
+    pub fn lay_out_again(&mut self, shape: Shape, acts: u32, stats: u32) -> Result {
+        let (block, rest) = lay_out_forward(shape, Purpose::Generate, acts, stats)?;
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.fill(block);
+        *self = Activations { blocks, ..rest };
+        Ok(())
+    }
+}
+
+fn lay_out_training(shape: Shape, n_layer: usize, acts: u32, stats: u32) -> Result<Activations> {
+    let Shape { B, T, N, C, NH, Vp, .. } = shape;
+    let (mut acts, mut stats) = (Arena::new(acts), Arena::new(stats));
+    let (branch, dropped) = (acts.tensor(&[N, C])?, acts.tensor(&[N, C])?);
+    // Written by the head, read by its backward, before any block's backward begins.
+    let shared = acts.here();
+    let logits = acts.tensor(&[N, Vp])?;
+    acts.back_to(shared);
+    let dpre = acts.tensor(&[N, 4 * C])?;
+    acts.back_to(shared);
+    let (datt, dqkv) = (acts.tensor(&[B, T, C])?, acts.tensor(&[B, T, 3 * C])?);
+    acts.past_all();
+    let scratch = Scratch { branch, dropped, dx: branch, dnorm: dropped, datt, dqkv, dpre };
+    let mut blocks = Vec::new();
+    for _ in 0..n_layer {
+        blocks.push(Block {
+            inp: point(shape, &mut acts, &mut stats)?,
+            qkv: acts.tensor(&[B, T, 3 * C])?,
+            att: acts.tensor(&[B, T, C])?,
+            lse: stats.tensor(&[B, NH, T])?,
+            mid: point(shape, &mut acts, &mut stats)?,
+            pre: acts.tensor(&[N, 4 * C])?,
+            hidden: acts.tensor(&[N, 4 * C])?,
+        });
+    }
+    let out = point(shape, &mut acts, &mut stats)?;
+    let (last, losses) = (Slot::whole(0, 0), stats.tensor(&[N])?);
+    Ok(Activations { blocks, out, logits, last, losses, scratch, act_len: acts.len(), stat_len: stats.len() })
+}
+
+/// Without a backward: the one block, and the rest.
+fn lay_out_forward(shape: Shape, purpose: Purpose, acts: u32, stats: u32) -> Result<(Block, Activations)> {
     let Shape { B, T, N, C, NH, Vp, .. } = shape;
     let (mut acts, mut stats) = (Arena::new(acts), Arena::new(stats));
     let branch = acts.tensor(&[N, C])?;
-    let (blocks, out, scratch, logits, last);
-    if purpose == Purpose::Train {
-        let dropped = acts.tensor(&[N, C])?;
-        // Written by the head, read by its backward, before any block's backward begins.
-        let shared = acts.here();
-        logits = acts.tensor(&[N, Vp])?;
-        acts.back_to(shared);
-        let dpre = acts.tensor(&[N, 4 * C])?;
-        acts.back_to(shared);
-        let (datt, dqkv) = (acts.tensor(&[B, T, C])?, acts.tensor(&[B, T, 3 * C])?);
-        acts.past_all();
-        scratch = Scratch { branch, dropped, dx: branch, dnorm: dropped, datt, dqkv, dpre };
-        last = Slot::whole(0, 0);
-
-        let mut all = Vec::new();
-        for _ in 0..n_layer {
-            all.push(Block {
-                inp: point(shape, &mut acts, &mut stats)?,
-                qkv: acts.tensor(&[B, T, 3 * C])?,
-                att: acts.tensor(&[B, T, C])?,
-                lse: stats.tensor(&[B, NH, T])?,
-                mid: point(shape, &mut acts, &mut stats)?,
-                pre: acts.tensor(&[N, 4 * C])?,
-                hidden: acts.tensor(&[N, 4 * C])?,
-            });
-        }
-        blocks = all;
-        out = point(shape, &mut acts, &mut stats)?;
-    } else {
-        let inp = point(shape, &mut acts, &mut stats)?;
-        // ln_1 is read before ln_2 is written, and so is ln_2 before the next norm.
-        let mid = Point { x: acts.tensor(&[N, C])?, ..inp };
-        last = acts.tensor(&[B, C])?;
-        let lse = stats.tensor(&[B, NH, T])?;
-        // What lives in the attention, in the MLP and in the head never lives at once.
-        let shared = acts.here();
-        let (qkv, att) = (acts.tensor(&[B, T, 3 * C])?, acts.tensor(&[B, T, C])?);
-        acts.back_to(shared);
-        let (pre, hidden) = (acts.tensor(&[N, 4 * C])?, acts.tensor(&[N, 4 * C])?);
-        acts.back_to(shared);
-        logits = acts.tensor(&[if purpose == Purpose::Generate { B } else { N }, Vp])?;
-        blocks = vec![Block { inp, qkv, att, lse, mid, pre, hidden }; n_layer];
-        out = inp;
-        let none = Slot::whole(0, 0);
-        scratch =
-            Scratch { branch, dropped: none, dx: none, dnorm: none, datt: none, dqkv: none, dpre: none };
-    }
+    let inp = point(shape, &mut acts, &mut stats)?;
+    // ln_1 is read before ln_2 is written, and so is ln_2 before the next norm.
+    let mid = Point { x: acts.tensor(&[N, C])?, ..inp };
+    let last = acts.tensor(&[B, C])?;
+    let lse = stats.tensor(&[B, NH, T])?;
+    // What lives in the attention, in the MLP and in the head never lives at once.
+    let shared = acts.here();
+    let (qkv, att) = (acts.tensor(&[B, T, 3 * C])?, acts.tensor(&[B, T, C])?);
+    acts.back_to(shared);
+    let (pre, hidden) = (acts.tensor(&[N, 4 * C])?, acts.tensor(&[N, 4 * C])?);
+    acts.back_to(shared);
+    let logits = acts.tensor(&[if purpose == Purpose::Generate { B } else { N }, Vp])?;
+    let none = Slot::whole(0, 0);
+    let scratch =
+        Scratch { branch, dropped: none, dx: none, dnorm: none, datt: none, dqkv: none, dpre: none };
     let losses = stats.tensor(&[N])?;
-    Ok(Activations { blocks, out, logits, last, losses, scratch, act_len: acts.len(), stat_len: stats.len() })
+    let (act_len, stat_len) = (acts.len(), stats.len());
+    let rest = Activations { blocks: Vec::new(), out: inp, logits, last, losses, scratch, act_len, stat_len };
+    Ok((Block { inp, qkv, att, lse, mid, pre, hidden }, rest))
 }
 
 /// A point of the stream and its norm.

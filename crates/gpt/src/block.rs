@@ -24,8 +24,9 @@ use crate::tensors::{Block, Norm, Point};
 pub enum Attend {
     /// The positions of the pass itself, from where each one's text starts.
     Pass { starts: Option<Slot<Tok>>, dropout: Dropout },
-    /// A cache of keys and values (B,Tmax,C), to which the pass adds rows from `pos` on. There is no backward.
-    Cache { keys: Slot<Act>, values: Slot<Act>, pos: usize, Tmax: usize },
+    /// A cache of keys and values (rows,Tmax,C), to whose row rows\[b\] the pass adds positions from pos\[b\] on. There is no
+    /// backward.
+    Cache { keys: Slot<Act>, values: Slot<Act>, pos: Slot<Tok>, rows: Option<Slot<Tok>>, Tmax: usize },
 }
 
 /// A block's three dropouts.
@@ -58,8 +59,8 @@ pub fn attention_forward<O: Ops>(
         Attend::Pass { starts, dropout } => {
             ops.attention_forward(a.att, a.lse, a.qkv, starts, B, T, NH, HS, dropout)?;
         }
-        Attend::Cache { keys, values, pos, Tmax } => {
-            ops.attention_cached_forward(a.att, keys, values, a.qkv, B, T, pos, Tmax, NH, HS)?;
+        Attend::Cache { keys, values, pos, rows, Tmax } => {
+            ops.attention_cached_forward(a.att, keys, values, a.qkv, pos, rows, B, T, Tmax, NH, HS)?;
         }
     }
     // 3   branch = att·c_projᵀ + bias

@@ -29,7 +29,10 @@ impl<O> Backend<'_, O> {
     }
 }
 
-/// Writes on: B sequences of one length, a token each a step.
+/// Writes on: several sequences, each in a slot of its own, a token each a step.
+///
+/// A slot is filled by a prompt and goes on when a step names it, whatever the others do: sequences of all lengths share a step,
+/// and any of them may join or leave between two. Nothing is allocated for that.
 ///
 /// Keys and values of past positions are kept, so that a step computes one position. When they fill the model's context
 /// the older half is forgotten and the newer half computed anew at the context's first positions: a text may grow without
@@ -40,12 +43,12 @@ pub struct Generator<'a, O: Ops> {
 }
 
 impl<O: Ops> Generator<'static, O> {
-    /// A generator that owns its backend and the model's weights; `params` in the order of [`Layout`].
+    /// A generator of so many slots that owns its backend and the model's weights; `params` in the order of [`Layout`].
     ///
     /// # Errors
     /// [`Error::Config`] when the shape is impossible or `params` are not as many as the model has; [`Error::Ops`] when there is
     /// no memory.
-    pub fn new(mut ops: O, config: &Config, params: &[f32], B: usize) -> Result<Generator<'static, O>> {
+    pub fn new(mut ops: O, config: &Config, params: &[f32], slots: usize) -> Result<Generator<'static, O>> {
         let layout = Layout::new(config)?;
         if params.len() != layout.len {
             let message = format!(
@@ -57,7 +60,7 @@ impl<O: Ops> Generator<'static, O> {
         }
         let slot = ops.alloc(layout.len)?;
         ops.upload(slot, params)?;
-        let cache = Cache::new(&mut ops, config, slot, B)?;
+        let cache = Cache::new(&mut ops, config, slot, slots)?;
         Ok(Generator { backend: Backend::Owned(ops), cache })
     }
 }
@@ -68,37 +71,58 @@ impl<'a, O: Ops> Generator<'a, O> {
         ops: &'a mut O,
         config: &Config,
         params: Slot<Act>,
-        B: usize,
+        slots: usize,
     ) -> Result<Generator<'a, O>> {
-        let cache = Cache::new(ops, config, params, B)?;
+        let cache = Cache::new(ops, config, params, slots)?;
         Ok(Generator { backend: Backend::Lent(ops), cache })
     }
 
-    /// Begins anew with prompts (B,T) of one length T, from one token to the model's context.
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.cache.pos.len()
+    }
+
+    /// Begins a slot anew with a prompt, from one token to the model's context.
     ///
     /// # Errors
-    /// [`Error::Config`] when the prompts are empty, of different lengths or longer than the context, or a token is not in
-    /// the vocabulary.
-    pub fn prefill(&mut self, tokens: &[u32]) -> Result {
-        self.cache.prefill(self.backend.get(), tokens)
+    /// [`Error::Config`] when there is no such slot, the prompt is empty or longer than the context, or a token is not in the
+    /// vocabulary.
+    pub fn prefill(&mut self, slot: usize, tokens: &[u32]) -> Result {
+        self.cache.prefill(self.backend.get(), slot, tokens)
     }
 
-    /// Goes on with one token of each sequence (B).
+    /// Goes on in some slots with a token each: `next` holds slots and their tokens.
     ///
     /// # Errors
-    /// [`Error::Config`] when there are not B tokens, one is not in the vocabulary, or there was no prompt.
-    pub fn step(&mut self, tokens: &[u32]) -> Result {
-        self.cache.step(self.backend.get(), tokens)
+    /// [`Error::Config`], and nothing is changed, when there is no such slot, one is named twice or was given no prompt, or a token
+    /// is not in the vocabulary.
+    pub fn step(&mut self, next: &[(usize, u32)]) -> Result {
+        self.cache.step(self.backend.get(), next)
     }
 
-    /// The logits (B,V) of what comes after the last tokens given; 0 before the first.
-    pub fn logits(&self) -> &[f32] {
-        &self.cache.logits
+    /// Makes slot `to` go on from what slot `from` holds.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no such slot, or the first was given no prompt.
+    pub fn fork(&mut self, from: usize, to: usize) -> Result {
+        self.cache.fork(self.backend.get(), from, to)
     }
 
-    /// How many tokens of each sequence the model sees now.
-    pub fn window(&self) -> usize {
-        self.cache.pos
+    /// The logits (V) of what comes after the last token given in a slot; 0 before the first.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn logits(&self, slot: usize) -> &[f32] {
+        let V = self.cache.shape.V;
+        &self.cache.logits[slot * V..][..V]
+    }
+
+    /// How many tokens the model sees now in a slot.
+    ///
+    /// # Panics
+    /// When there is no such slot.
+    pub fn window(&self, slot: usize) -> usize {
+        self.cache.pos[slot]
     }
 }
 
@@ -113,77 +137,96 @@ impl<O: Ops> Drop for Generator<'_, O> {
 
 /// The state of a generation on a backend.
 struct Cache {
-    config: Config,
     w: Tensors,
+    /// Of one position of one sequence.
+    shape: Shape,
     /// The model's context.
     Tmax: usize,
-    /// Keys and values of each layer (B,Tmax,C).
+    /// Keys and values of each layer (slots,Tmax,C).
     layers: Vec<(Slot<Act>, Slot<Act>)>,
-    /// Passes of one position.
-    one: (Shape, Activations),
-    /// Passes of [`PIECE`] positions.
-    piece: (Shape, Activations),
+    /// Those of the pass at hand, in `acts` and `stats`.
+    a: Activations,
+    kv: Slot<Act>,
+    acts: Slot<Act>,
+    stats: Slot<Stat>,
+    /// Of the pass at hand, and what positions they have; as many as there are in the largest pass.
     tokens: Slot<Tok>,
     positions: Slot<Tok>,
-    whole: (Slot<Act>, Slot<Act>, Slot<Stat>),
-    /// The tokens that the cache stands for (B,Tmax).
+    /// Of the pass at hand: which slot each sequence has, and how many positions that holds.
+    rows: Slot<Tok>,
+    held: Slot<Tok>,
+    /// The tokens that each slot's cache stands for (slots,Tmax).
     history: Vec<u32>,
-    /// Positions of the cache in use.
-    pos: usize,
-    /// A piece's tokens (B,Tn).
+    /// Positions of each slot in use.
+    pos: Vec<usize>,
+    /// Tokens on their way to the device, and logits (B,Vp) on theirs from it.
     staging: Vec<u32>,
-    /// (B,V).
+    arriving: Vec<f32>,
+    /// (slots,V).
     logits: Vec<f32>,
 }
 
+/// The number of the sequence of ops that a step of B slots is, but for B: apart from those of a
+/// [`Trainer`](crate::Trainer).
+const STEP: u32 = 1 << 16;
+
 impl Cache {
-    fn new<O: Ops>(ops: &mut O, config: &Config, params: Slot<Act>, B: usize) -> Result<Cache> {
+    fn new<O: Ops>(ops: &mut O, config: &Config, params: Slot<Act>, slots: usize) -> Result<Cache> {
         if config.is_classifier() {
             return Err(Error::Config("the model classifies: it has no head that writes".into()));
         }
         let layout = Layout::new(config)?;
-        let Tmax = config.context;
-        let L = config.n_layer;
-        let (one, piece) = (Shape::new(config, B, 1)?, Shape::new(config, B, PIECE.min(Tmax))?);
-        let planned = lay_out(piece, L, Purpose::Generate, 0, 0)?;
-        let rows = size(&[B, Tmax, config.n_embd])?;
+        let (Tmax, L) = (config.context, config.n_layer);
+        // The largest passes: a piece of a prompt, and a position of every slot.
+        let shapes = [Shape::new(config, 1, PIECE.min(Tmax))?, Shape::new(config, slots, 1)?];
+        let plans = shapes.map(|shape| lay_out(shape, L, Purpose::Generate, 0, 0));
+        let [piece, step] = plans;
+        let (piece, step) = (piece?, step?);
+        let rows = size(&[slots, Tmax, config.n_embd])?;
         let kv: Slot<Act> = ops.alloc(size(&[L, 2, rows])?)?;
-        let acts: Slot<Act> = ops.alloc(planned.act_len)?;
-        let stats: Slot<Stat> = ops.alloc(planned.stat_len)?;
-        let pass = |shape: Shape| -> Result<(Shape, Activations)> {
-            Ok((shape, lay_out(shape, L, Purpose::Generate, acts.allocation, stats.allocation)?))
-        };
+        let acts: Slot<Act> = ops.alloc(piece.act_len.max(step.act_len))?;
+        let stats: Slot<Stat> = ops.alloc(piece.stat_len.max(step.stat_len))?;
+        let most = shapes.map(|shape| shape.N).into_iter().max().unwrap_or(1);
         let half = |i: usize| kv.slice(i * rows..(i + 1) * rows);
+        let shape = Shape::new(config, 1, 1)?;
         Ok(Cache {
             w: Tensors::new(config, &layout, params),
+            shape,
             Tmax,
             layers: (0..L).map(|layer| (half(2 * layer), half(2 * layer + 1))).collect(),
-            one: pass(one)?,
-            piece: pass(piece)?,
-            tokens: ops.alloc(piece.N)?,
-            positions: ops.alloc(piece.N)?,
-            whole: (kv, acts, stats),
-            history: vec![0; size(&[B, Tmax])?],
-            pos: 0,
-            staging: vec![0; piece.N],
-            logits: vec![0.0; size(&[B, config.vocab_size])?],
-            config: config.clone(),
+            a: step,
+            kv,
+            acts,
+            stats,
+            tokens: ops.alloc(most)?,
+            positions: ops.alloc(most)?,
+            rows: ops.alloc(slots)?,
+            held: ops.alloc(slots)?,
+            history: vec![0; size(&[slots, Tmax])?],
+            pos: vec![0; slots],
+            staging: vec![0; most],
+            arriving: vec![0.0; size(&[slots, shape.Vp])?],
+            logits: vec![0.0; size(&[slots, shape.V])?],
         })
     }
 
     fn free<O: Ops>(&mut self, ops: &mut O) {
-        let (kv, acts, stats) = self.whole;
         // They were allocated whole and are freed once: there is no way for this to fail, and no one to tell.
-        let _ = ops
-            .free(kv)
-            .and(ops.free(acts))
-            .and(ops.free(stats))
-            .and(ops.free(self.tokens))
-            .and(ops.free(self.positions));
+        for slot in [self.tokens, self.positions, self.rows, self.held] {
+            let _ = ops.free(slot);
+        }
+        let _ = ops.free(self.kv).and(ops.free(self.acts)).and(ops.free(self.stats));
     }
 
-    fn check(&self, tokens: &[u32]) -> Result {
-        let V = self.config.vocab_size;
+    /// Refuses a slot that is not there, and a token that is none.
+    fn check(&self, slot: usize, tokens: &[u32]) -> Result {
+        let (V, slots) = (self.shape.V, self.pos.len());
+        if slot >= slots {
+            return Err(Error::Config(format!(
+                "there is no slot {slot}: there are {slots} (0 to {})",
+                slots - 1
+            )));
+        }
         match tokens.iter().find(|token| **token as usize >= V) {
             None => Ok(()),
             Some(token) => {
@@ -192,101 +235,145 @@ impl Cache {
         }
     }
 
-    fn prefill<O: Ops>(&mut self, ops: &mut O, tokens: &[u32]) -> Result {
-        let B = self.one.0.B;
-        let T = tokens.len() / B;
-        if T == 0 || T * B != tokens.len() {
-            let message = format!("{} tokens are not {B} prompts of one length", tokens.len());
-            return Err(Error::Config(message));
+    /// Refuses a slot that was given no prompt.
+    fn check_begun(&self, slot: usize) -> Result {
+        if self.pos[slot] > 0 {
+            return Ok(());
         }
-        if T > self.Tmax {
-            let message =
-                format!("a prompt of {T} tokens is longer than the model's context of {}", self.Tmax);
-            return Err(Error::Config(message));
-        }
-        self.check(tokens)?;
-        for (row, history) in tokens.chunks_exact(T).zip(self.history.chunks_exact_mut(self.Tmax)) {
-            history[..T].copy_from_slice(row);
-        }
-        self.pos = 0;
-        self.compute(ops, T)
+        let message = format!("there is no prompt to go on from in slot {slot}: prefill comes first");
+        Err(Error::Config(message))
     }
 
-    fn step<O: Ops>(&mut self, ops: &mut O, tokens: &[u32]) -> Result {
-        let B = self.one.0.B;
-        if tokens.len() != B {
+    fn prefill<O: Ops>(&mut self, ops: &mut O, slot: usize, tokens: &[u32]) -> Result {
+        self.check(slot, tokens)?;
+        if tokens.is_empty() {
+            return Err(Error::Config("a prompt needs at least one token".into()));
+        }
+        let (len, Tmax) = (tokens.len(), self.Tmax);
+        if len > Tmax {
             return Err(Error::Config(format!(
-                "a step takes one token for each of {B} sequences, got {}",
-                tokens.len()
+                "a prompt of {len} tokens is longer than the model's context of {Tmax}"
             )));
         }
-        if self.pos == 0 {
-            return Err(Error::Config("there is no prompt to go on from: prefill comes first".into()));
-        }
-        self.check(tokens)?;
-        let mut end = self.pos;
-        if end == self.Tmax {
-            // The newer half, less one for the token that comes.
-            end = (self.Tmax / 2).saturating_sub(1);
-            for history in self.history.chunks_exact_mut(self.Tmax) {
-                history.copy_within(self.Tmax - end.., 0);
-            }
-            self.pos = 0;
-        }
-        for (token, history) in tokens.iter().zip(self.history.chunks_exact_mut(self.Tmax)) {
-            history[end] = *token;
-        }
-        self.compute(ops, end + 1)
+        self.history[slot * Tmax..][..len].copy_from_slice(tokens);
+        self.pos[slot] = 0;
+        self.compute(ops, slot, len)?;
+        model::last_logits_forward(ops, self.pass_of(len), &self.w, &self.a)?;
+        self.take_logits(ops, [slot].into_iter())
     }
 
-    /// Computes the positions from `pos` to `end` of the history, and the logits of the last.
-    fn compute<O: Ops>(&mut self, ops: &mut O, end: usize) -> Result {
-        while self.pos < end {
-            let Tn = (end - self.pos).min(self.piece.0.T);
-            let shape = Shape { T: Tn, N: self.one.0.B * Tn, ..self.one.0 };
-            let odd;
-            let (shape, a) = if shape == self.one.0 {
-                (shape, &self.one.1)
-            } else if shape == self.piece.0 {
-                (shape, &self.piece.1)
-            } else {
-                let (_, acts, stats) = self.whole;
-                odd = lay_out(
-                    shape,
-                    self.config.n_layer,
-                    Purpose::Generate,
-                    acts.allocation,
-                    stats.allocation,
-                )?;
-                (shape, &odd)
-            };
-            let (pos, Tmax) = (self.pos, self.Tmax);
-            for (row, history) in self.staging.chunks_exact_mut(Tn).zip(self.history.chunks_exact(Tmax)) {
-                row.copy_from_slice(&history[pos..pos + Tn]);
-            }
-            let tokens = self.tokens.slice(0..shape.N);
-            ops.upload(tokens, &self.staging[..shape.N])?;
-            for (n, position) in self.staging[..shape.N].iter_mut().enumerate() {
-                *position = (pos + n % Tn) as u32;
-            }
-            let positions = self.positions.slice(0..shape.N);
-            ops.upload(positions, &self.staging[..shape.N])?;
+    /// The last pass in which so many positions of a slot are computed.
+    fn pass_of(&self, len: usize) -> Shape {
+        let T = (len - 1) % PIECE + 1;
+        Shape { T, N: T, ..self.shape }
+    }
+
+    /// Computes the positions of one slot from those it holds to `end` of its history.
+    fn compute<O: Ops>(&mut self, ops: &mut O, slot: usize, end: usize) -> Result {
+        let (Tmax, C) = (self.Tmax, self.shape.C);
+        while self.pos[slot] < end {
+            let pos = self.pos[slot];
+            let T = (end - pos).min(PIECE);
+            let shape = Shape { T, N: T, ..self.shape };
+            self.a.lay_out_again(shape, self.acts.allocation, self.stats.allocation)?;
+            let (tokens, positions, held) =
+                (self.tokens.slice(0..T), self.positions.slice(0..T), self.held.slice(0..1));
+            ops.upload(tokens, &self.history[slot * Tmax + pos..][..T])?;
+            (pos as u32..).zip(&mut self.staging[..T]).for_each(|(position, staged)| *staged = position);
+            ops.upload(positions, &self.staging[..T])?;
+            ops.upload(held, &[pos as u32])?;
             let text = Text { tokens, starts: None, positions: Some(positions) };
+            // A cache of one sequence.
+            let part = |whole: Slot<Act>| whole.slice(slot * Tmax * C..(slot + 1) * Tmax * C);
             let attend = |layer: usize| {
                 let (keys, values) = self.layers[layer];
-                Attend::Cache { keys, values, pos, Tmax }
+                Attend::Cache { keys: part(keys), values: part(values), pos: held, rows: None, Tmax }
             };
-            model::forward_attending(ops, shape, &self.w, a, text, Regularize::NONE, attend)?;
-            self.pos += Tn;
-            if self.pos == end {
-                let last = model::last_logits_forward(ops, shape, &self.w, a);
-                last?;
-                let Shape { V, Vp, .. } = shape;
-                for (b, row) in self.logits.chunks_exact_mut(V).enumerate() {
-                    ops.download(row, a.logits.slice(b * Vp..b * Vp + V))?;
-                }
+            model::forward_attending(ops, shape, &self.w, &self.a, text, Regularize::NONE, attend)?;
+            self.pos[slot] += T;
+        }
+        Ok(())
+    }
+
+    fn step<O: Ops>(&mut self, ops: &mut O, next: &[(usize, u32)]) -> Result {
+        for (i, (slot, token)) in next.iter().enumerate() {
+            self.check(*slot, &[*token])?;
+            self.check_begun(*slot)?;
+            if next[..i].iter().any(|(before, _)| before == slot) {
+                return Err(Error::Config(format!("slot {slot} is named twice in a step")));
             }
         }
+        if next.is_empty() {
+            return Ok(());
+        }
+        let Tmax = self.Tmax;
+        for (slot, token) in next {
+            if self.pos[*slot] == Tmax {
+                // The newer half, less one for the token that comes.
+                let kept = (Tmax / 2).saturating_sub(1);
+                self.history[slot * Tmax..][..Tmax].copy_within(Tmax - kept.., 0);
+                self.pos[*slot] = 0;
+                self.compute(ops, *slot, kept)?;
+            }
+            self.history[slot * Tmax + self.pos[*slot]] = *token;
+        }
+
+        let B = next.len();
+        let shape = Shape { B, N: B, ..self.shape };
+        self.a.lay_out_again(shape, self.acts.allocation, self.stats.allocation)?;
+        let [tokens, positions, rows] = [self.tokens, self.positions, self.rows].map(|slot| slot.slice(0..B));
+        let mut send = |to: Slot<Tok>, of: &dyn Fn(usize, u32) -> u32| -> Result {
+            next.iter()
+                .zip(&mut self.staging)
+                .for_each(|((slot, token), staged)| *staged = of(*slot, *token));
+            Ok(ops.upload(to, &self.staging[..B])?)
+        };
+        send(tokens, &|_, token| token)?;
+        // What a sequence holds is the position of the one that comes.
+        send(positions, &|slot, _| self.pos[slot] as u32)?;
+        send(rows, &|slot, _| slot as u32)?;
+        let text = Text { tokens, starts: None, positions: Some(positions) };
+        let attend = |layer: usize| {
+            let (keys, values) = self.layers[layer];
+            Attend::Cache { keys, values, pos: positions, rows: Some(rows), Tmax }
+        };
+        ops.record(STEP + B as u32)?;
+        model::forward_attending(ops, shape, &self.w, &self.a, text, Regularize::NONE, attend)?;
+        model::last_logits_forward(ops, shape, &self.w, &self.a)?;
+        ops.submit()?;
+        next.iter().for_each(|(slot, _)| self.pos[*slot] += 1);
+        self.take_logits(ops, next.iter().map(|(slot, _)| *slot))
+    }
+
+    /// Takes the logits of the last pass, whose sequences have these slots.
+    fn take_logits<O: Ops>(&mut self, ops: &mut O, slots: impl ExactSizeIterator<Item = usize>) -> Result {
+        let Shape { V, Vp, .. } = self.shape;
+        let arriving = &mut self.arriving[..slots.len() * Vp];
+        ops.download(arriving, self.a.logits)?;
+        for (slot, row) in slots.zip(arriving.chunks_exact(Vp)) {
+            self.logits[slot * V..][..V].copy_from_slice(&row[..V]);
+        }
+        Ok(())
+    }
+
+    fn fork<O: Ops>(&mut self, ops: &mut O, from: usize, to: usize) -> Result {
+        self.check(from, &[])?;
+        self.check(to, &[])?;
+        self.check_begun(from)?;
+        if from == to {
+            return Ok(());
+        }
+        let (Tmax, Shape { C, V, .. }) = (self.Tmax, self.shape);
+        let pos = self.pos[from];
+        for (keys, values) in &self.layers {
+            for cache in [keys, values] {
+                let held = |slot: usize| cache.slice(slot * Tmax * C..(slot * Tmax + pos) * C);
+                ops.copy(held(to), held(from))?;
+            }
+        }
+        self.history.copy_within(from * Tmax..from * Tmax + pos, to * Tmax);
+        self.logits.copy_within(from * V..(from + 1) * V, to * V);
+        self.pos[to] = pos;
         Ok(())
     }
 }

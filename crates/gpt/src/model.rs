@@ -221,6 +221,9 @@ pub fn losses_forward_backward<O: Ops>(
 /// The logits (B,Vp) of the last positions only.
 pub fn last_logits_forward<O: Ops>(ops: &mut O, shape: Shape, w: &Tensors, a: &Activations) -> Result {
     let Shape { B, T, C, .. } = shape;
+    if T == 1 {
+        return w.head.forward(ops, a.logits, a.out.norm);
+    }
     for b in 0..B {
         let at = (b * T + T - 1) * C;
         ops.copy(a.last.slice(b * C..(b + 1) * C), a.out.norm.slice(at..at + C))?;

@@ -459,12 +459,12 @@ impl<O: Ops> Trainer<O> {
         Ok(Some(StepReport { loss: mean(loss, count), grad_norm, skipped: !grad_norm.is_finite() }))
     }
 
-    /// A generator of B sequences from the parameters as they are; its own memory is given back when it is dropped.
+    /// A generator of so many slots from the parameters as they are; its own memory is given back when it is dropped.
     ///
     /// # Errors
     /// Those of [`Generator::new`].
-    pub fn generator(&mut self, B: usize) -> Result<Generator<'_, O>> {
-        Generator::borrowing(&mut self.ops, &self.net.config, self.net.params, B)
+    pub fn generator(&mut self, slots: usize) -> Result<Generator<'_, O>> {
+        Generator::borrowing(&mut self.ops, &self.net.config, self.net.params, slots)
     }
 
     fn trained_grads(&self) -> Slot<Grad> {

@@ -67,6 +67,14 @@ fn no_step_allocates() {
 
     let mut generator = trainer.generator(2).unwrap();
     assert_ne!(allocations(|| drop(vec![0_u8; 9])), 0);
-    generator.prefill(&tokens[..2]).unwrap();
-    assert_eq!(allocations(|| (0..6).for_each(|_| generator.step(&tokens[..2]).unwrap())), 0);
+    // Sequences begin, go on beyond the context, split and leave, by themselves and together.
+    let mut round = || {
+        generator.prefill(0, &tokens[..2]).unwrap();
+        (0..9).for_each(|_| generator.step(&[(0, 1)]).unwrap());
+        generator.prefill(1, &tokens[..5]).unwrap();
+        (0..9).for_each(|_| generator.step(&[(1, 3), (0, 2)]).unwrap());
+        generator.fork(1, 0).unwrap();
+        generator.step(&[(1, 4)]).unwrap();
+    };
+    assert_eq!(allocations(&mut round), 0);
 }

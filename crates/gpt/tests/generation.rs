@@ -1,7 +1,9 @@
 //! Generation over the cache against the whole model run anew for every token.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+use wikigpt_cpu::cpu;
 use wikigpt_gpt::{Config, Evaluator, Generator, Sampler, Sampling, Trainer, init};
+use wikigpt_ops::Ops;
 use wikigpt_ops::reference::Reference;
 
 fn config(context: usize) -> Config {
@@ -50,18 +52,18 @@ fn the_cache_changes_nothing_for_three_contexts() {
         let params = params(&config);
         let mut generator = Generator::new(Reference::new(), &config, &params, 1).unwrap();
         let mut text: Vec<u32> = (0..prompt as u32).collect();
-        generator.prefill(&text).unwrap();
+        generator.prefill(0, &text).unwrap();
         for _ in 0..3 * context {
             let seen = window(context, prompt, &text);
-            assert_eq!(generator.window(), seen.len());
+            assert_eq!(generator.window(0), seen.len());
             let expected = uncached(&config, &params, seen);
-            for (a, b) in generator.logits().iter().zip(&expected) {
+            for (a, b) in generator.logits(0).iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-4, "{a} and {b} after {text:?}");
             }
-            let token = argmax(generator.logits());
+            let token = argmax(generator.logits(0));
             assert_eq!(token, argmax(&expected));
             text.push(token);
-            generator.step(&[token]).unwrap();
+            generator.step(&[(0, token)]).unwrap();
         }
         if context > 2 {
             let written: std::collections::BTreeSet<_> = text[prompt..].iter().collect();
@@ -70,26 +72,115 @@ fn the_cache_changes_nothing_for_three_contexts() {
     }
 }
 
-#[test]
-fn rows_of_a_batch_do_not_see_each_other() {
-    let config = config(6);
-    let params = params(&config);
-    let prompts = [[1, 2, 3, 4], [5, 6, 7, 8], [1, 2, 3, 4]];
-    let mut batch = Generator::new(Reference::new(), &config, &params, 3).unwrap();
-    batch.prefill(prompts.as_flattened()).unwrap();
-    let mut singles = prompts.map(|prompt| {
-        let mut single = Generator::new(Reference::new(), &config, &params, 1).unwrap();
-        single.prefill(&prompt).unwrap();
-        single
-    });
-    for step in 0..8 {
-        let mut tokens = [0; 3];
-        for (row, single) in singles.iter_mut().enumerate() {
-            assert_eq!(&batch.logits()[row * 29..][..29], single.logits());
-            tokens[row] = (argmax(single.logits()) + row as u32 * step) % 29;
-            single.step(&tokens[row..=row]).unwrap();
+/// What a sequence is alone: the tokens that it writes after its prompt, and the logits before each.
+fn alone<O: Ops + 'static>(
+    ops: O,
+    config: &Config,
+    params: &[f32],
+    prompt: &[u32],
+    len: usize,
+) -> Vec<(u32, Vec<f32>)> {
+    let mut generator = Generator::new(ops, config, params, 1).unwrap();
+    generator.prefill(0, prompt).unwrap();
+    let mut written = Vec::new();
+    for _ in 0..len {
+        let logits = generator.logits(0).to_vec();
+        let token = argmax(&logits);
+        written.push((token, logits));
+        generator.step(&[(0, token)]).unwrap();
+    }
+    written
+}
+
+/// Sequences of different lengths in slots: each begins at its own step, in the slot that is free then, and leaves when it is as
+/// long as it is to be. Every one of them writes what it writes alone.
+fn in_company<O: Ops + 'static>(make: impl Fn() -> O, config: &Config, tolerance: f32) {
+    const SLOTS: usize = 3;
+    let params = params(config);
+    // Prompts, at what step they come, and how many tokens they are to write; some outgrow the context.
+    let requests: [(&[u32], usize, usize); 7] = [
+        (&[1, 2, 3, 4], 0, 9),
+        (&[5], 0, 3),
+        (&[6, 7, 8, 9, 10, 11], 2, 14),
+        (&[12, 13], 4, 1),
+        (&[1, 2, 3, 4], 5, 6),
+        (&[28, 0, 28], 9, 20),
+        (&[20, 21, 22, 23, 24], 9, 2),
+    ];
+    let expected: Vec<_> =
+        requests.iter().map(|(prompt, _, len)| alone(make(), config, &params, prompt, *len)).collect();
+    let mut generator = Generator::new(make(), config, &params, SLOTS).unwrap();
+    // Which request each slot has, and how many tokens it has written.
+    let mut busy: [Option<(usize, usize)>; SLOTS] = [None; SLOTS];
+    let (mut waiting, mut done, mut most) = (0, 0, 0);
+    for step in 0..100 {
+        while waiting < requests.len() && requests[waiting].1 <= step {
+            let Some(slot) = busy.iter().rposition(Option::is_none) else { break };
+            generator.prefill(slot, requests[waiting].0).unwrap();
+            busy[slot] = Some((waiting, 0));
+            waiting += 1;
         }
-        batch.step(&tokens).unwrap();
+        let mut next = Vec::new();
+        for (slot, held) in busy.iter_mut().enumerate() {
+            let Some((request, written)) = held else { continue };
+            let (token, logits) = &expected[*request][*written];
+            for (got, want) in generator.logits(slot).iter().zip(logits) {
+                assert!(
+                    (got - want).abs() <= tolerance,
+                    "request {request}, token {written}: {got} and {want}"
+                );
+            }
+            assert_eq!(argmax(generator.logits(slot)), *token, "request {request}, token {written}");
+            *written += 1;
+            if *written == requests[*request].2 {
+                (*held, done) = (None, done + 1);
+            } else {
+                next.push((slot, *token));
+            }
+        }
+        most = most.max(next.len());
+        // Now and then in another order.
+        if step % 2 == 1 {
+            next.reverse();
+        }
+        generator.step(&next).unwrap();
+    }
+    assert_eq!((done, most), (requests.len(), SLOTS));
+}
+
+#[test]
+fn sequences_come_and_go_as_if_alone() {
+    in_company(Reference::new, &config(8), 0.0);
+}
+
+/// The CPU multiplies one row in another order than several.
+#[test]
+fn sequences_come_and_go_as_if_alone_on_the_cpu() {
+    in_company(|| cpu(2).unwrap(), &config(8), 1e-3);
+}
+
+#[test]
+fn a_fork_goes_its_own_way() {
+    let config = config(8);
+    let params = params(&config);
+    let mut generator = Generator::new(Reference::new(), &config, &params, 3).unwrap();
+    generator.prefill(2, &[3, 4, 5, 17, 18]).unwrap();
+    generator.step(&[(2, 6)]).unwrap();
+    generator.prefill(0, &[1; 7]).unwrap();
+    generator.fork(2, 0).unwrap();
+    assert_eq!((generator.window(0), generator.logits(0)), (6, generator.logits(2)));
+    generator.fork(2, 2).unwrap();
+    // Beyond the context, where tokens from before the fork are computed anew.
+    let texts = [[7, 8, 9, 10, 11, 12], [9, 9, 1, 2, 20, 21]];
+    let mut single = Generator::new(Reference::new(), &config, &params, 1).unwrap();
+    for step in 0..6 {
+        generator.step(&[(0, texts[0][step]), (2, texts[1][step])]).unwrap();
+        for (slot, text) in [(0, texts[0]), (2, texts[1])] {
+            single.prefill(0, &[3, 4, 5, 17, 18]).unwrap();
+            single.step(&[(0, 6)]).unwrap();
+            text[..=step].iter().for_each(|token| single.step(&[(0, *token)]).unwrap());
+            assert_eq!(generator.logits(slot), single.logits(0), "slot {slot} after {step}");
+        }
     }
 }
 
@@ -100,8 +191,8 @@ fn a_long_prompt_is_computed_in_pieces() {
     let params = params(&config);
     let prompt: Vec<u32> = (0..290_u32).map(|i| i * i % 29).collect();
     let mut generator = Generator::new(Reference::new(), &config, &params, 1).unwrap();
-    generator.prefill(&prompt).unwrap();
-    for (a, b) in generator.logits().iter().zip(uncached(&config, &params, &prompt)) {
+    generator.prefill(0, &prompt).unwrap();
+    for (a, b) in generator.logits(0).iter().zip(uncached(&config, &params, &prompt)) {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }
 }
@@ -113,11 +204,11 @@ fn a_trainer_lends_its_parameters() {
     let mut trainer = Trainer::new(Reference::new(), &config, 1, 4).unwrap();
     trainer.set_params(&params).unwrap();
     let mut own = Generator::new(Reference::new(), &config, &params, 1).unwrap();
-    own.prefill(&[4, 5]).unwrap();
+    own.prefill(0, &[4, 5]).unwrap();
     for _ in 0..2 {
         let mut lent = trainer.generator(1).unwrap();
-        lent.prefill(&[4, 5]).unwrap();
-        assert_eq!(lent.logits(), own.logits());
+        lent.prefill(0, &[4, 5]).unwrap();
+        assert_eq!(lent.logits(0), own.logits(0));
     }
     assert_eq!(trainer.params().unwrap(), params);
 }
@@ -127,19 +218,32 @@ fn bad_prompts_are_one_clear_sentence() {
     let config = config(8);
     let mut generator = Generator::new(Reference::new(), &config, &params(&config), 2).unwrap();
     let errors = [
-        (generator.step(&[1, 2]), "prefill comes first"),
-        (generator.prefill(&[]), "0 tokens are not 2 prompts of one length"),
-        (generator.prefill(&[1, 2, 3]), "3 tokens are not 2 prompts of one length"),
-        (generator.prefill(&[0; 18]), "a prompt of 9 tokens is longer than the model's context of 8"),
-        (generator.prefill(&[1, 29]), "token 29 is not in the model's vocabulary of 29 tokens"),
+        (generator.step(&[(0, 1)]), "in slot 0: prefill comes first"),
+        (generator.fork(1, 0), "in slot 1: prefill comes first"),
+        (generator.prefill(0, &[]), "a prompt needs at least one token"),
+        (generator.prefill(2, &[1]), "there is no slot 2: there are 2 (0 to 1)"),
+        (generator.prefill(0, &[0; 9]), "a prompt of 9 tokens is longer than the model's context of 8"),
+        (generator.prefill(0, &[1, 29]), "token 29 is not in the model's vocabulary of 29 tokens"),
     ];
     for (result, expected) in errors {
         let message = result.unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
-    generator.prefill(&[1, 2]).unwrap();
-    let message = generator.step(&[1]).unwrap_err().to_string();
-    assert!(message.contains("one token for each of 2 sequences, got 1"), "{message}");
+    generator.prefill(0, &[1, 2]).unwrap();
+    let logits = generator.logits(0).to_vec();
+    let errors: [(&[(usize, u32)], &str); 4] = [
+        (&[(0, 3), (1, 3)], "in slot 1: prefill comes first"),
+        (&[(0, 3), (0, 4)], "slot 0 is named twice in a step"),
+        (&[(0, 3), (2, 4)], "there is no slot 2"),
+        (&[(0, 29)], "token 29 is not in the model's vocabulary"),
+    ];
+    for (next, expected) in errors {
+        let message = generator.step(next).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    // Nothing has changed.
+    generator.step(&[]).unwrap();
+    assert_eq!((generator.window(0), generator.logits(0)), (2, &logits[..]));
     let error = Generator::new(Reference::new(), &config, &[0.0], 1).err().unwrap().to_string();
     assert!(error.contains("the parameters must hold"), "{error}");
 }

@@ -1,10 +1,10 @@
 //! Launchers of `kernels/attention/ampere.cu`, for bf16 where it can be, and of `kernels/attention/simt.cu`. Both have the same kernels,
-//! but for the cached forward, which only the second has.
+//! but for the cached forward, which only the second has. Of few new positions, that is `kernels/attention/decode.cu`.
 
 use wikigpt_ops::{Dropout, Error, Result};
 
-use crate::launch::{Geometry, Value, dim, tiles};
-use crate::source::{ATTENTION, ATTENTION_AMPERE, Source};
+use crate::launch::{Geometry, Value, dim, int, tiles};
+use crate::source::{ATTENTION, ATTENTION_AMPERE, ATTENTION_DECODE, Source};
 use crate::{Define, Gpu, Tensor, Tier};
 
 /// The largest head that the kernels hold in shared memory.
@@ -131,32 +131,55 @@ pub fn attention_backward(
 
 /// New positions from which on a block shares the keys between queries, instead of a query between threads.
 const MANY: usize = 16;
+/// Threads of a block of `attention/decode.cu`, and keys of a part.
+const DECODE_THREADS: u32 = 128;
+const SPLIT: usize = 128;
 
-/// Attention of `Tn` new positions over a cache, which gains them.
+/// Attention of `Tn` new positions of each sequence over a cache, which gains them.
 pub fn attention_cached_forward(
     gpu: &mut Gpu,
     out: Tensor,
     kcache: Tensor,
     vcache: Tensor,
     qkv: Tensor,
+    pos: Tensor,
+    rows: Option<Tensor>,
     B: usize,
     Tn: usize,
-    pos: usize,
     Tmax: usize,
     NH: usize,
     HS: usize,
 ) -> Result {
     const OP: &str = "attention_cached_forward";
-    const ONE: &str = "attention_cached_forward_one";
-    let (name, geometry) = if Tn < MANY {
-        (ONE, Geometry { grid: tiles(OP, (B * NH, 1), (Tn, 1), 1)?, block: [256, 1, 1], shared: 0 })
-    } else {
-        (OP, Plan::simt_forward(HS).geometry(OP, B * NH, Tn)?)
-    };
-    let kernel = gpu.kernel(OP, ATTENTION, &defines(OP, HS, Dropout::NONE, false)?, name)?;
-    let mut values = vec![out.into(), kcache.into(), vcache.into(), qkv.into()];
-    for (name, n) in [("Tn", Tn), ("pos", pos), ("Tmax", Tmax), ("NH", NH)] {
-        values.push(dim(OP, name, n)?);
+    let defines = defines(OP, HS, Dropout::NONE, false)?;
+    let [new, room, heads] = [("Tn", Tn), ("Tmax", Tmax), ("NH", NH)].map(|(name, n)| dim(OP, name, n));
+    let (new, room, heads) = (new?, room?, heads?);
+    let caches = [out.into(), kcache.into(), vcache.into()];
+    if Tn >= MANY {
+        let kernel = gpu.kernel(OP, ATTENTION, &defines, OP)?;
+        let geometry = Plan::simt_forward(HS).geometry(OP, B * NH, Tn)?;
+        let values = [qkv.into(), pos.into(), rows.into(), new, room, heads];
+        return gpu.launch(OP, OP, &kernel, geometry, &[&caches[..], &values].concat());
     }
-    gpu.launch(OP, name, &kernel, geometry, &values)
+
+    const DECODE: &str = "attention_decode";
+    const JOIN: &str = "attention_decode_join";
+    // The head alone is what these are specialised on.
+    let defines = &defines[..1];
+    let parts = Tmax.div_ceil(SPLIT);
+    let block = [DECODE_THREADS, 1, 1];
+    let part = 4 + HS.next_multiple_of(4);
+    let partial = if parts > 1 { gpu.scratch(B * NH * Tn * parts * part * size_of::<f32>())? } else { 0 };
+    let kernel = gpu.kernel(OP, ATTENTION_DECODE, defines, DECODE)?;
+    let geometry = Geometry { grid: tiles(OP, (B * NH, 1), (parts, 1), Tn)?, block, shared: 0 };
+    let values = [Value::Ptr(partial), qkv.into(), pos.into(), rows.into(), new, room, heads];
+    gpu.launch(OP, DECODE, &kernel, geometry, &[&caches[..], &values].concat())?;
+    if parts == 1 {
+        return Ok(());
+    }
+    let kernel = gpu.kernel(OP, ATTENTION_DECODE, defines, JOIN)?;
+    let shared = int(OP, "the number of parts", parts * size_of::<f32>())? as u32;
+    let geometry = Geometry { grid: tiles(OP, (B * NH, 1), (Tn, 1), 1)?, block, shared };
+    let values = [out.into(), Value::Ptr(partial), pos.into(), dim(OP, "parts", parts)?, new, heads];
+    gpu.launch(OP, JOIN, &kernel, geometry, &values)
 }

@@ -388,17 +388,19 @@ impl Ops for Gpu {
         kcache: Slot<Act>,
         vcache: Slot<Act>,
         qkv: Slot<Act>,
+        pos: Slot<Tok>,
+        rows: Option<Slot<Tok>>,
         B: usize,
         Tn: usize,
-        pos: usize,
         Tmax: usize,
         NH: usize,
         HS: usize,
     ) -> Result {
-        let ([out, kcache, vcache], [qkv], []) = self
-            .memory
-            .tensors(&args::attention_cached_forward(out, kcache, vcache, qkv, B, Tn, pos, Tmax, NH, HS)?)?;
-        attention::attention_cached_forward(self, out, kcache, vcache, qkv, B, Tn, pos, Tmax, NH, HS)
+        let ([out, kcache, vcache], [qkv], [pos, rows]) = self.memory.tensors(
+            &args::attention_cached_forward(out, kcache, vcache, qkv, pos, rows, B, Tn, Tmax, NH, HS)?,
+        )?;
+        let rows = rows.present();
+        attention::attention_cached_forward(self, out, kcache, vcache, qkv, pos, rows, B, Tn, Tmax, NH, HS)
     }
 
     fn attention_scores_forward(

@@ -35,6 +35,7 @@ sources! {
     ADAMW = "adamw.cu";
     ATTENTION = "attention/simt.cu";
     ATTENTION_AMPERE = "attention/ampere.cu";
+    ATTENTION_DECODE = "attention/decode.cu";
     BIAS = "bias.cu";
     CROSS_ENTROPY = "cross_entropy.cu";
     DROPOUT = "dropout.cu";
@@ -59,6 +60,7 @@ macro_rules! headers {
 }
 
 headers!(
+    "attention/cache.cuh",
     "attention/head.cuh",
     "lib/columns.cuh",
     "lib/elementwise.cuh",

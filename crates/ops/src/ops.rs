@@ -373,21 +373,25 @@ pub trait Ops {
         dropout: Dropout,
     ) -> Result;
 
-    /// Attention of `Tn` new positions over a cache: the new keys and values become rows pos..pos + Tn of
-    /// `kcache` and `vcache`, then out\[b,i\] attends to rows 0..=pos + i as in
-    /// [`attention_forward`](Ops::attention_forward) without dropout.
+    /// Attention of `Tn` new positions of each of B sequences over a cache that holds pos\[b\] positions of sequence b:
+    /// the new keys and values become rows pos\[b\]..pos\[b\] + Tn of row rows\[b\] of the cache, then out\[b,i\] attends to
+    /// its rows 0..=pos\[b\] + i as in [`attention_forward`](Ops::attention_forward) without dropout.
     ///
-    /// `out` (B,Tn,C), `kcache`, `vcache` (B,Tmax,C) in place with pos + Tn ≤ Tmax, `qkv` (B,Tn,3C). For
-    /// generation: no backward.
+    /// Without `rows`, sequence b has row b. With them, a cache keeps more sequences than take part: which those are, and
+    /// in what order, may change from call to call. No two are the same.
+    ///
+    /// `out` (B,Tn,C), `kcache`, `vcache` (any number of rows,Tmax,C; B without `rows`) in place with pos\[b\] + Tn ≤ Tmax,
+    /// `qkv` (B,Tn,3C), `pos`, `rows` (B). For generation: no backward.
     fn attention_cached_forward(
         &mut self,
         out: Slot<Act>,
         kcache: Slot<Act>,
         vcache: Slot<Act>,
         qkv: Slot<Act>,
+        pos: Slot<Tok>,
+        rows: Option<Slot<Tok>>,
         B: usize,
         Tn: usize,
-        pos: usize,
         Tmax: usize,
         NH: usize,
         HS: usize,

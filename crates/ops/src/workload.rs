@@ -220,6 +220,8 @@ pub struct Tensors<O> {
     shape: Shape,
     tokens: Slot<Tok>,
     starts: Slot<Tok>,
+    /// Of an empty cache, then of one that has room for one position more.
+    pos: Slot<Tok>,
     x: Slot<Act>,
     y: Slot<Act>,
     z: Slot<Act>,
@@ -279,6 +281,8 @@ impl<O: Ops> Tensors<O> {
         let starts = ops.alloc(N)?;
         let begins: Vec<u32> = (0..N).map(|n| (n % shape.T / shape.text() * shape.text()) as u32).collect();
         ops.upload(starts, &begins)?;
+        let pos = ops.alloc(2 * shape.B)?;
+        ops.upload(pos.slice(shape.B..2 * shape.B), &vec![shape.T as u32 - 1; shape.B])?;
         let mut act = |len| numbers::<_, Act>(&mut ops, len, -1.0);
         let (x, y, z) = (act(N * C)?, act(N * C)?, act(N * C)?);
         let (qkv, dqkv, h, pre) = (act(N * 3 * C)?, act(N * 3 * C)?, act(N * 4 * C)?, act(N * 4 * C)?);
@@ -300,6 +304,7 @@ impl<O: Ops> Tensors<O> {
             shape,
             tokens,
             starts,
+            pos,
             x,
             y,
             z,
@@ -441,11 +446,14 @@ impl<O: Ops> Tensors<O> {
                 )
             }
             Op::AttentionCachedPrefill => {
-                ops.attention_cached_forward(self.z, self.kcache, self.vcache, self.qkv, B, T, 0, T, NH, HS)
+                let pos = self.pos.slice(0..B);
+                let (kcache, vcache) = (self.kcache, self.vcache);
+                ops.attention_cached_forward(self.z, kcache, vcache, self.qkv, pos, None, B, T, T, NH, HS)
             }
             Op::AttentionCachedOneRow => {
                 let (out, qkv) = (one(self.z, B * C), one(self.qkv, B * 3 * C));
-                ops.attention_cached_forward(out, self.kcache, self.vcache, qkv, B, 1, T - 1, T, NH, HS)
+                let (kcache, vcache, pos) = (self.kcache, self.vcache, self.pos.slice(B..2 * B));
+                ops.attention_cached_forward(out, kcache, vcache, qkv, pos, None, B, 1, T, NH, HS)
             }
             Op::ResidualForward => ops.residual_forward(self.z, self.x, self.y),
             Op::ResidualBackward => ops.residual_backward(self.z, self.x, Update::Add),

@@ -59,9 +59,39 @@ fn tables() {
         ops.cross_entropy_forward(losses, out, targets, None, 4, 3, 2),
         "cross_entropy_forward: V must be between 1 and Vp = 2, got 3",
     );
+    let (one, late) = (tokens.slice(0..1), tokens.slice(1..2));
     says(
-        ops.attention_cached_forward(out, wte, wpe, odd, 1, 3, 2, 4, 1, 1),
-        "attention_cached_forward: 3 new positions after 2 do not fit a cache of 4",
+        ops.attention_cached_forward(
+            out.slice(0..3),
+            odd.slice(0..4),
+            wpe.slice(0..4),
+            wte.slice(0..9),
+            late,
+            None,
+            1,
+            3,
+            4,
+            1,
+            1,
+        ),
+        "attention_cached_forward: pos[0] is 5: 3 new positions after it do not fit a cache of 4",
+    );
+    let rows = Some(late);
+    says(
+        ops.attention_cached_forward(
+            out.slice(0..3),
+            odd.slice(0..4),
+            wpe.slice(0..4),
+            wte.slice(0..9),
+            one,
+            rows,
+            1,
+            3,
+            4,
+            1,
+            1,
+        ),
+        "attention_cached_forward: rows[0] is 5, but there are only 1 rows (0 to 0)",
     );
 }
 

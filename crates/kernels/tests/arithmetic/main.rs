@@ -174,10 +174,12 @@ impl Meter<'_> {
             o.attention_backward(dqkv, dout, out, lse, qkv, Some(starts), B, T, NH, HS, dropout)
         });
         // On plain arithmetic in either precision.
-        for (Tn, pos) in [(1, T), (T, T / 2)] {
+        for (Tn, held) in [(1, T), (T, T / 2)] {
             let (out, qkv) = (fresh.slice(0..Tn * HS), qkv.slice(0..Tn * 3 * HS));
-            self.hold(&format!("attention_cached_forward, {Tn} after {pos}, HS = {HS}"), 0, |o| {
-                o.attention_cached_forward(out, kcache, vcache, qkv, B, Tn, pos, 2 * T, NH, HS)
+            let pos = self.alloc::<Tok>(1);
+            self.gpu.upload(pos, &[held as u32]).expect("a copy");
+            self.hold(&format!("attention_cached_forward, {Tn} after {held}, HS = {HS}"), 0, |o| {
+                o.attention_cached_forward(out, kcache, vcache, qkv, pos, None, B, Tn, 2 * T, NH, HS)
             });
         }
     }

@@ -45,6 +45,7 @@ fn measure(file: &Path) {
             meter.layernorm();
             meter.softmax();
             meter.cross_entropy();
+            meter.attention_of_one_position();
         }
         let name = format!("{act:?}, gradients {grad:?}: ");
         excess.extend(meter.excess.into_iter().map(|what| name.clone() + &what));
@@ -199,6 +200,28 @@ impl Meter<'_> {
             self.hold(&format!("cross_entropy_forward_backward{name}"), 2 * N * Vp * act, 0, |o| {
                 o.cross_entropy_forward_backward(losses, logits, targets, weights, N, V, Vp, 1.0)
             });
+        }
+    }
+
+    /// A step of generation: of sequences of all lengths, each key and value once.
+    fn attention_of_one_position(&mut self) {
+        let (NH, Tmax, act) = (4, 1024, self.act);
+        for HS in [64, 128] {
+            let held: [u32; 3] = [1023, 130, 640];
+            let (B, C) = (held.len(), NH * HS);
+            let [out, qkv] = [B * C, B * 3 * C].map(|len| self.alloc::<Act>(len));
+            let [kcache, vcache] = self.acts(B * Tmax * C);
+            let pos = self.alloc::<Tok>(B);
+            self.gpu.upload(pos, &held).expect("a live slot");
+            let keys: usize = held.iter().map(|pos| *pos as usize + 1).sum();
+            // Rows of the cache, of which the newest come from qkv and are written; the query and what comes out.
+            let floor = (2 * keys + 4 * B) * C * act;
+            self.hold(&format!("attention_cached_forward of one position, HS = {HS}"), floor, 0, |o| {
+                o.attention_cached_forward(out, kcache, vcache, qkv, pos, None, B, 1, Tmax, NH, HS)
+            });
+            for slot in [kcache, vcache] {
+                self.gpu.free(slot).expect("a live slot");
+            }
         }
     }
 

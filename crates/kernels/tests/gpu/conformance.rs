@@ -60,7 +60,8 @@ conformance! {
     residual: Full, "residual_forward", "residual_backward";
     matmul: Full, "matmul";
     bias: Full, "bias";
-    attention: Full, "attention_forward", "attention_backward", "attention_cached";
+    attention: Full, "attention_forward", "attention_backward";
+    cached: Full, "attention_cached";
     unfused: Full, "attention_scores", "attention_values";
     softmax: Full, "softmax";
     gelu: Full, "gelu";

@@ -121,24 +121,38 @@ fn training_goes_on_with_the_same_bits() {
     assert!(state(&mut resumed) == state(&mut whole), "the same losses, other parameters");
 }
 
+/// Two sequences of which one begins later, and a third that splits off it.
 #[test]
 fn generation_writes_the_cpus_tokens() {
-    fn write<O: Ops + 'static>(ops: O) -> Vec<u32> {
+    fn write<O: Ops + 'static>(ops: O) -> Vec<Vec<u32>> {
         let params = init(&odd(), 7).unwrap();
-        let mut generator = Generator::new(ops, &odd(), &params, 1).unwrap();
-        let sampling = Sampling { temperature: 1.0, top_k: None, top_p: None, seed: 5 };
-        let mut sampler = Sampler::new(sampling).unwrap();
-        generator.prefill(&[1, 2, 3, 5, 8]).unwrap();
+        let mut generator = Generator::new(ops, &odd(), &params, 3).unwrap();
+        let sampling = |seed| Sampling { temperature: 1.0, top_k: None, top_p: None, seed };
+        let mut samplers = [5, 6, 7].map(|seed| Sampler::new(sampling(seed)).unwrap());
+        let mut texts = vec![Vec::new(); 3];
+        generator.prefill(2, &[1, 2, 3, 5, 8]).unwrap();
         // Beyond the context: what the cache forgets is computed anew.
-        (0..30)
-            .map(|_| {
-                let token = sampler.sample(generator.logits()).unwrap();
-                generator.step(&[token]).unwrap();
-                token
-            })
-            .collect()
+        for step in 0..30 {
+            match step {
+                4 => generator.prefill(0, &[13; 17]).unwrap(),
+                9 => generator.fork(0, 1).unwrap(),
+                _ => {}
+            }
+            let mut next = Vec::new();
+            for (slot, begins) in [(2, 0), (0, 4), (1, 9)] {
+                if step >= begins {
+                    let token = samplers[slot].sample(generator.logits(slot)).unwrap();
+                    texts[slot].push(token);
+                    next.push((slot, token));
+                }
+            }
+            generator.step(&next).unwrap();
+        }
+        texts
     }
-    assert_eq!(write(gpu(Precision::F32, Precision::F32)), write(cpu(2).unwrap()));
+    let expected = write(cpu(2).unwrap());
+    assert_ne!(expected[0][5..], expected[1][..]);
+    assert_eq!(write(gpu(Precision::F32, Precision::F32)), expected);
 }
 
 #[test]

@@ -53,6 +53,18 @@ pub enum Allowed {
         /// Positions of a sequence.
         T: usize,
     },
+    /// Rows of a table that has so many, each once.
+    Distinct {
+        /// How many.
+        rows: usize,
+    },
+    /// Positions that a cache holds before it gains some.
+    Cached {
+        /// How many it gains.
+        Tn: usize,
+        /// How many it has room for.
+        Tmax: usize,
+    },
 }
 
 /// The tensors of one call: those it writes, those it reads, and the tokens it reads.
@@ -150,6 +162,16 @@ impl Arg {
         Arg { allowed: Allowed::Starts { T }, ..self }
     }
 
+    /// The tokens choose among so many rows, each once.
+    pub fn distinct(self, rows: usize) -> Arg {
+        Arg { allowed: Allowed::Distinct { rows }, ..self }
+    }
+
+    /// The tokens are how many positions a cache [holds](Allowed::Cached).
+    pub fn cached(self, Tn: usize, Tmax: usize) -> Arg {
+        Arg { allowed: Allowed::Cached { Tn, Tmax }, ..self }
+    }
+
     /// Whether the op was not given it.
     pub fn absent(&self) -> bool {
         self.allocation == ABSENT && self.len == 0
@@ -178,17 +200,36 @@ impl Arg {
     /// [`Error::Argument`] naming the first that is something else.
     pub fn check_tokens(&self, op: &'static str, tokens: &[u32]) -> Result {
         let name = self.name;
+        let outside = |rows: usize, at: usize| {
+            format!("{name}[{at}] is {}, but there are only {rows} rows (0 to {})", tokens[at], rows - 1)
+        };
         let wrong = match self.allowed {
             Allowed::All => None,
             Allowed::Rows { rows, ignore } => {
-                let outside = |i: &u32| *i as usize >= rows && !(ignore && *i == IGNORE);
-                tokens.iter().position(outside).map(|at| {
-                    let last = rows - 1;
-                    format!("{name}[{at}] is {}, but there are only {rows} rows (0 to {last})", tokens[at])
-                })
+                let beyond = |i: &u32| *i as usize >= rows && !(ignore && *i == IGNORE);
+                tokens.iter().position(beyond).map(|at| outside(rows, at))
+            }
+            Allowed::Distinct { rows } => {
+                let wrong = |at: usize| {
+                    if tokens[at] as usize >= rows {
+                        return Some(outside(rows, at));
+                    }
+                    let before = tokens[..at].contains(&tokens[at]);
+                    before.then(|| format!("{name}[{at}] is {}, as one before it is", tokens[at]))
+                };
+                (0..tokens.len()).find_map(wrong)
             }
             Allowed::Starts { T } => {
                 wrong_start(tokens, T).map(|at| format!("{name}[{at}] {}", wrong_start_is(tokens, T, at)))
+            }
+            Allowed::Cached { Tn, Tmax } => {
+                let beyond = |pos: &u32| (*pos as usize).checked_add(Tn).is_none_or(|end| end > Tmax);
+                tokens.iter().position(beyond).map(|at| {
+                    format!(
+                        "{name}[{at}] is {}: {Tn} new positions after it do not fit a cache of {Tmax}",
+                        tokens[at]
+                    )
+                })
             }
         };
         wrong.map_or(Ok(()), |message| Err(Error::Argument { op, message }))

@@ -1,6 +1,6 @@
 //! What each op asks of its arguments, whatever the backend: shapes, constants, and which tensors it writes.
 
-use super::{Arg, Args, rows};
+use super::{Arg, Args, rows, size};
 use crate::{Act, AdamW, Dropout, Error, Grad, Kind, Result, Slot, Stat, Ticket, Tok};
 
 /// Refuses a vocabulary that its padded size does not hold.
@@ -373,25 +373,31 @@ pub fn attention_cached_forward(
     kcache: Slot<Act>,
     vcache: Slot<Act>,
     qkv: Slot<Act>,
+    pos: Slot<Tok>,
+    cache_rows: Option<Slot<Tok>>,
     B: usize,
     Tn: usize,
-    pos: usize,
     Tmax: usize,
     NH: usize,
     HS: usize,
-) -> Result<Args<3, 1, 0>> {
+) -> Result<Args<3, 1, 2>> {
     const OP: &str = "attention_cached_forward";
-    if pos.checked_add(Tn).is_none_or(|end| end > Tmax) {
-        let message = format!("{Tn} new positions after {pos} do not fit a cache of {Tmax}");
-        return Err(Error::Argument { op: OP, message });
-    }
+    let row = size(OP, "a row of kcache", &[Tmax, NH, HS])?;
+    let many = match cache_rows {
+        None => B,
+        Some(_) => rows(OP, "kcache", kcache, row, 1)?,
+    };
     let write = [
         Arg::shaped(OP, "out", out, &[B, Tn, NH, HS])?,
-        Arg::shaped(OP, "kcache", kcache, &[B, Tmax, NH, HS])?,
-        Arg::shaped(OP, "vcache", vcache, &[B, Tmax, NH, HS])?,
+        Arg::shaped(OP, "kcache", kcache, &[many, Tmax, NH, HS])?,
+        Arg::shaped(OP, "vcache", vcache, &[many, Tmax, NH, HS])?,
     ];
     let read = [Arg::shaped(OP, "qkv", qkv, &[B, Tn, 3, NH, HS])?];
-    Ok(Args { op: OP, write, read, tokens: [] })
+    let tokens = [
+        Arg::shaped(OP, "pos", pos, &[B])?.cached(Tn, Tmax),
+        Arg::optional(OP, "rows", cache_rows, &[B])?.distinct(many),
+    ];
+    Ok(Args { op: OP, write, read, tokens })
 }
 
 /// The arguments of [`Ops::attention_scores_forward`](crate::Ops::attention_scores_forward).

@@ -150,61 +150,96 @@ fn run_backward(o: &mut dyn Ops, s: &Slots, [B, T, NH, HS]: [usize; 4], dropout:
     o.attention_backward(dqkv, dout, out, s.stat("lse"), s.act("qkv"), starts, B, T, NH, HS, dropout)
 }
 
+/// Sequences over a cache: that of sequence b holds pos\[b\] positions in row rows\[b\], or b without them.
 #[derive(Clone, Copy, Debug)]
 struct Cached {
-    B: usize,
     Tn: usize,
-    pos: usize,
+    pos: &'static [u32],
+    rows: Option<&'static [u32]>,
+    /// Rows of the cache.
+    many: usize,
     Tmax: usize,
     NH: usize,
     HS: usize,
 }
 
-const fn cached(B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize) -> Cached {
-    Cached { B, Tn, pos, Tmax, NH, HS }
+const fn cached(Tn: usize, pos: &'static [u32], Tmax: usize, NH: usize, HS: usize) -> Cached {
+    Cached { Tn, pos, rows: None, many: pos.len(), Tmax, NH, HS }
 }
 
-const CACHED: [Cached; 6] = [
-    cached(1, 1, 0, 1, 1, 1),
-    cached(2, 1, 4, 7, 2, 5),
-    cached(2, 3, 2, 9, 2, 7),
-    cached(2, 5, 0, 6, 1, 8),
-    cached(1, 1, 6, 7, 3, 4),
-    cached(1, 2, 31, 40, 2, 16),
-];
-const CACHED_LARGE: [Cached; 2] = [cached(2, 7, 120, 130, 2, 32), cached(1, 1, 127, 128, 12, 64)];
+impl Cached {
+    /// In these rows of a cache of so many.
+    const fn in_rows(self, rows: &'static [u32], many: usize) -> Cached {
+        Cached { rows: Some(rows), many, ..self }
+    }
+}
 
-/// A cache whose rows before `pos` hold something, and NaN elsewhere: of the rows from `pos` on, the new ones are written
-/// before they are read, and the rest is not touched.
+const CACHED: [Cached; 9] = [
+    cached(1, &[0], 1, 1, 1),
+    cached(1, &[4, 4], 7, 2, 5),
+    cached(1, &[4, 0, 6], 7, 2, 5),
+    cached(3, &[2, 5], 9, 2, 7),
+    cached(5, &[0, 0], 6, 1, 8),
+    cached(1, &[6], 7, 3, 4),
+    cached(2, &[31], 40, 2, 16),
+    cached(1, &[3, 6, 0], 7, 1, 6).in_rows(&[4, 0, 2], 5),
+    cached(2, &[1, 3], 5, 2, 3).in_rows(&[1, 0], 2),
+];
+/// Keys that several blocks share, up to where their parts meet and just beyond; many new positions; heads of all sizes.
+const CACHED_LARGE: [Cached; 12] = [
+    cached(7, &[120, 3], 130, 2, 32),
+    cached(1, &[127], 128, 12, 64),
+    cached(1, &[0, 127, 128, 300, 511, 512], 513, 2, 64).in_rows(&[7, 2, 0, 5, 1, 3], 8),
+    cached(1, &[600], 700, 1, 256),
+    cached(1, &[130, 255], 256, 1, 128),
+    cached(1, &[200, 2], 300, 1, 37),
+    cached(1, &[140], 150, 3, 1),
+    cached(1, &[129, 256], 260, 2, 20),
+    cached(15, &[250, 0], 280, 1, 64),
+    cached(16, &[40, 0, 77], 100, 2, 64).in_rows(&[1, 3, 0], 4),
+    cached(40, &[0, 100], 140, 1, 128),
+    cached(33, &[70], 110, 1, 200),
+];
+
+/// A cache whose rows before pos hold something, and NaN elsewhere: of the rows from pos on, the new ones are written
+/// before they are read, and the rest is not touched, nor is what belongs to no sequence.
 fn cache(r: &mut Random, name: &'static str, s: Cached) -> Tensor {
-    let Cached { B, Tn, pos, Tmax, NH, HS } = s;
+    let Cached { Tn, pos, rows, many, Tmax, NH, HS } = s;
     let C = NH * HS;
-    let mut data = r.act(B * Tmax * C, 2.0).floats().to_vec();
-    data.chunks_exact_mut(Tmax * C).for_each(|rows| rows[pos * C..].fill(f32::NAN));
+    // Positions that each row of the cache holds.
+    let held = move |row: usize| match rows {
+        None => Some(pos[row] as usize),
+        Some(rows) => rows.iter().position(|r| *r as usize == row).map(|b| pos[b] as usize),
+    };
+    let mut data = r.act(many * Tmax * C, 2.0).floats().to_vec();
+    for (row, data) in data.chunks_exact_mut(Tmax * C).enumerate() {
+        data[held(row).unwrap_or(0) * C..].fill(f32::NAN);
+    }
     updated(name, Values::Act(data)).rule(move |i| {
-        let row = i / C % Tmax;
-        if (pos..pos + Tn).contains(&row) { Rule::Checked } else { Rule::Kept }
+        let (row, t) = (i / C / Tmax, i / C % Tmax);
+        let gained = held(row).is_some_and(|pos| (pos..pos + Tn).contains(&t));
+        if gained { Rule::Checked } else { Rule::Kept }
     })
 }
 
 fn cached_forward(r: &mut Random, s: Cached, scores: Scores) -> Call {
-    let Cached { B, Tn, pos, Tmax, NH, HS } = s;
-    let tensors = vec![
+    let Cached { Tn, pos, rows, Tmax, NH, HS, .. } = s;
+    let B = pos.len();
+    let mut tensors = vec![
         output("out", B * Tn * NH * HS),
         cache(r, "kcache", s),
         cache(r, "vcache", s),
         input("qkv", qkv(r, (B, Tn, NH, HS), scores)),
+        input("pos", Values::Tok(pos.to_vec())),
     ];
-    let call = Call::new(
-        "attention_cached_forward",
-        [B, Tn, Tmax, NH, HS],
-        tensors,
-        move |o, s, [B, Tn, Tmax, NH, HS]| {
-            let (out, kcache, vcache) = (s.act("out"), s.act("kcache"), s.act("vcache"));
-            o.attention_cached_forward(out, kcache, vcache, s.act("qkv"), B, Tn, pos, Tmax, NH, HS)
-        },
-    );
-    if pos > 0 {
+    tensors.extend(rows.map(|rows| input("rows", Values::Tok(rows.to_vec()))));
+    let dims = [B, Tn, Tmax, NH, HS];
+    let call = Call::new("attention_cached_forward", dims, tensors, |o, s, [B, Tn, Tmax, NH, HS]| {
+        let (out, kcache, vcache, qkv) = (s.act("out"), s.act("kcache"), s.act("vcache"), s.act("qkv"));
+        let (pos, rows) = (s.tok("pos"), s.maybe_tok("rows"));
+        o.attention_cached_forward(out, kcache, vcache, qkv, pos, rows, B, Tn, Tmax, NH, HS)
+    });
+    if pos.iter().any(|pos| *pos > 0) {
         return call;
     }
     // From an empty cache, it is attention.
@@ -247,7 +282,7 @@ pub(super) fn cases(c: &mut Cases) {
         backward(r, shape, Row::Whole, Scores::Large, Dropout::NONE).slack(10.0).alone()
     });
     c.computes("attention_cached_forward", "large scores", |r| {
-        cached_forward(r, CACHED[3], Scores::Large).slack(10.0)
+        cached_forward(r, CACHED[4], Scores::Large).slack(10.0)
     });
 
     let shape = (2, 3, 2, 5);
@@ -271,15 +306,16 @@ pub(super) fn cases(c: &mut Cases) {
         });
     }
     c.refused_spoilt("attention_cached_forward", |r| {
-        cached_forward(r, cached(2, 3, 2, 7, 2, 5), Scores::Usual)
+        cached_forward(r, cached(3, &[2, 4], 7, 2, 5), Scores::Usual)
     });
-    for pos in [5, usize::MAX] {
-        c.refused("attention_cached_forward", "beyond the cache", "cache", move |r| {
-            let mut call = cached_forward(r, cached(2, 3, 4, 7, 2, 5), Scores::Usual);
-            call.run = Box::new(move |o, s, _| {
-                let (out, kcache, vcache) = (s.act("out"), s.act("kcache"), s.act("vcache"));
-                o.attention_cached_forward(out, kcache, vcache, s.act("qkv"), 2, 3, pos, 7, 2, 5)
-            });
+    // Beyond the cache; a row that is not there, and one that two sequences would have.
+    let good = cached(3, &[2, 4], 7, 2, 5).in_rows(&[2, 0], 3);
+    let bad = [("pos", [0, 5]), ("pos", [u32::MAX, 0]), ("rows", [0, 3]), ("rows", [1, 1])];
+    for (name, tokens) in bad {
+        c.refused("attention_cached_forward", &format!("{name} {tokens:?}"), name, move |r| {
+            let mut call = cached_forward(r, good, Scores::Usual);
+            let tensor = call.tensors.iter_mut().find(|tensor| tensor.name == name);
+            tensor.expect("the call has it").values = Values::Tok(tokens.into());
             call
         });
     }

@@ -363,26 +363,19 @@ impl<K: Kernels> Ops for Host<K> {
         kcache: Slot<Act>,
         vcache: Slot<Act>,
         qkv: Slot<Act>,
+        pos: Slot<Tok>,
+        rows: Option<Slot<Tok>>,
         B: usize,
         Tn: usize,
-        pos: usize,
         Tmax: usize,
         NH: usize,
         HS: usize,
     ) -> Result {
-        let ([out, kcache, vcache], [qkv], []) = self
-            .memory
-            .views(args::attention_cached_forward(out, kcache, vcache, qkv, B, Tn, pos, Tmax, NH, HS)?)?;
-        self.kernels.attention_cached_forward(
-            out,
-            kcache,
-            vcache,
-            qkv,
-            B,
-            pos,
-            Tmax,
-            Heads { T: Tn, NH, HS },
-        );
+        let ([out, kcache, vcache], [qkv], [pos, rows]) = self.memory.views(
+            args::attention_cached_forward(out, kcache, vcache, qkv, pos, rows, B, Tn, Tmax, NH, HS)?,
+        )?;
+        let heads = Heads { T: Tn, NH, HS };
+        self.kernels.attention_cached_forward(out, kcache, vcache, qkv, pos, present(rows), Tmax, heads);
         Ok(())
     }
 

@@ -240,12 +240,12 @@ pub trait Kernels {
         kcache: &mut [Self::F],
         vcache: &mut [Self::F],
         qkv: &[Self::F],
-        B: usize,
-        pos: usize,
+        pos: &[u32],
+        rows: Option<&[u32]>,
         Tmax: usize,
         heads: Heads,
     ) {
-        attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads);
+        attention::cached_forward(out, kcache, vcache, qkv, pos, rows, Tmax, heads);
     }
 
     /// See [`Ops::attention_scores_forward`](crate::Ops::attention_scores_forward).

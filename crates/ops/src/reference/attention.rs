@@ -125,36 +125,39 @@ pub fn backward<F: Float>(
     }
 }
 
-/// Attention of `Tn` new positions over a cache of keys and values (B,Tmax,C), which gains their rows first.
+/// Attention of `Tn` new positions of each sequence over a cache of keys and values (rows,Tmax,C), whose row rows\[b\] holds
+/// pos\[b\] positions of it and gains the new ones first.
 pub fn cached_forward<F: Float>(
     out: &mut [F],
     kcache: &mut [F],
     vcache: &mut [F],
     qkv: &[F],
-    B: usize,
-    pos: usize,
+    pos: &[u32],
+    rows: Option<&[u32]>,
     Tmax: usize,
     heads: Heads,
 ) {
     let Heads { T: Tn, NH, HS } = heads;
     let C = NH * HS;
+    // Where position t2 of sequence b lies in the cache.
+    let cached = |b: usize, t2: usize| (rows.map_or(b, |rows| rows[b] as usize) * Tmax + t2) * C;
     out.fill(F::zero());
-    for b in 0..B {
+    for (b, pos) in pos.iter().enumerate() {
         for t in 0..Tn {
-            let at = (b * Tmax + pos + t) * C;
+            let at = cached(b, *pos as usize + t);
             kcache[at..][..C].copy_from_slice(&qkv[heads.k(b, t, 0)..][..C]);
             vcache[at..][..C].copy_from_slice(&qkv[heads.v(b, t, 0)..][..C]);
         }
     }
-    for (b, h, t) in heads.rows(B) {
+    for (b, h, t) in heads.rows(pos.len()) {
         let q = &qkv[heads.q(b, t, h)..][..HS];
-        let cached = |t2: usize| (b * Tmax + t2) * C + h * HS;
-        let score = |t2: usize| dot(q, &kcache[cached(t2)..][..HS]) * heads.scale();
-        let largest = (0..=pos + t).map(score).fold(F::neg_infinity(), F::max);
-        let total: F = (0..=pos + t).map(|t2| (score(t2) - largest).exp()).sum();
+        let seen = 0..=pos[b] as usize + t;
+        let score = |t2: usize| dot(q, &kcache[cached(b, t2) + h * HS..][..HS]) * heads.scale();
+        let largest = seen.clone().map(score).fold(F::neg_infinity(), F::max);
+        let total: F = seen.clone().map(|t2| (score(t2) - largest).exp()).sum();
         let out = &mut out[heads.out(b, t, h)..][..HS];
-        for t2 in 0..=pos + t {
-            add_scaled(out, &vcache[cached(t2)..][..HS], (score(t2) - largest).exp() / total);
+        for t2 in seen {
+            add_scaled(out, &vcache[cached(b, t2) + h * HS..][..HS], (score(t2) - largest).exp() / total);
         }
     }
 }

@@ -43,6 +43,9 @@ pub const FAULTS: Faults = &[
         &[
             "pos one less",
             "pos ignored",
+            "pos of the first sequence for all",
+            "rows ignored",
+            "rows of the cache exchanged",
             "vcache not written",
             "last position skipped",
             "sees all new positions",
@@ -211,35 +214,43 @@ impl<F: Float> Kernels for Mutant<F> {
         kcache: &mut [F],
         vcache: &mut [F],
         qkv: &[F],
-        B: usize,
-        pos: usize,
+        pos: &[u32],
+        rows: Option<&[u32]>,
         Tmax: usize,
         heads: Heads,
     ) {
         let Heads { T: Tn, NH, HS } = heads;
         let C = NH * HS;
-        match self.0.of("attention_cached_forward") {
-            "pos one less" => {
-                attention::cached_forward(out, kcache, vcache, qkv, B, pos.saturating_sub(1), Tmax, heads);
-            }
-            "pos ignored" => attention::cached_forward(out, kcache, vcache, qkv, B, 0, Tmax, heads),
-            "vcache not written" => {
-                let mut vcache = vcache.to_vec();
-                attention::cached_forward(out, kcache, &mut vcache, qkv, B, pos, Tmax, heads);
-            }
+        let (B, fault) = (pos.len(), self.0.of("attention_cached_forward"));
+        let all = |at: fn(u32, u32) -> u32| pos.iter().map(|p| at(*p, pos[0])).collect::<Vec<_>>();
+        let altered = match fault {
+            "pos one less" => all(|p, _| p.saturating_sub(1)),
+            "pos ignored" => all(|_, _| 0),
+            "pos of the first sequence for all" => all(|p, first| p.min(first)),
+            _ => pos.to_vec(),
+        };
+        let mut chosen = rows.map(<[u32]>::to_vec);
+        match (fault, &mut chosen) {
+            ("rows ignored", _) => chosen = None,
+            ("rows of the cache exchanged", Some(rows)) => rows.reverse(),
+            _ => {}
+        }
+        let rows = chosen.as_deref();
+        if fault == "vcache not written" {
+            let mut vcache = vcache.to_vec();
+            return attention::cached_forward(out, kcache, &mut vcache, qkv, pos, rows, Tmax, heads);
+        }
+        attention::cached_forward(out, kcache, vcache, qkv, &altered, rows, Tmax, heads);
+        match fault {
             "last position skipped" => {
-                attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads);
                 out.chunks_exact_mut(Tn * C).for_each(|rows| rows[(Tn - 1) * C..].fill(F::zero()));
             }
-            "sees all new positions" => {
-                attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads);
-                if pos == 0 {
-                    let mut lse = zeros(B * NH * Tn);
-                    let bent = Bent { rows: |_, T| T, ..STRAIGHT };
-                    bent_attention(bent, out, &mut lse, qkv, None, heads, Dropout::NONE);
-                }
+            "sees all new positions" if pos.iter().all(|pos| *pos == 0) => {
+                let mut lse = zeros(B * NH * Tn);
+                let bent = Bent { rows: |_, T| T, ..STRAIGHT };
+                bent_attention(bent, out, &mut lse, qkv, None, heads, Dropout::NONE);
             }
-            _ => attention::cached_forward(out, kcache, vcache, qkv, B, pos, Tmax, heads),
+            _ => {}
         }
     }
 }

@@ -361,7 +361,7 @@ impl Ops for Altered {
         bias_backward(dbias: G, dout: A, N: usize, OC: usize, update: Update);
         attention_forward(out: A, lse: S, qkv: A, starts: Option<K>, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
         attention_backward(dqkv: A, dout: A, out: A, lse: S, qkv: A, starts: Option<K>, B: usize, T: usize, NH: usize, HS: usize, dropout: Dropout);
-        attention_cached_forward(out: A, kcache: A, vcache: A, qkv: A, B: usize, Tn: usize, pos: usize, Tmax: usize, NH: usize, HS: usize);
+        attention_cached_forward(out: A, kcache: A, vcache: A, qkv: A, pos: K, rows: Option<K>, B: usize, Tn: usize, Tmax: usize, NH: usize, HS: usize);
         attention_scores_forward(scores: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
         attention_scores_backward(dqkv: A, dscores: A, qkv: A, B: usize, T: usize, NH: usize, HS: usize);
         softmax_forward(probs: A, scores: A, R: usize, T: usize);

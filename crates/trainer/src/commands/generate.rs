@@ -135,11 +135,11 @@ fn write<O: Ops>(
     let mut first = begun.elapsed();
     for index in 0..arguments.max_new_tokens {
         if index == 0 {
-            generator.prefill(&prompt.ids)?;
+            generator.prefill(0, &prompt.ids)?;
         } else {
-            generator.step(&ids[index - 1..])?;
+            generator.step(&[(0, ids[index - 1])])?;
         }
-        let token = sampler.sample(generator.logits())?;
+        let token = sampler.sample(generator.logits(0))?;
         ids.push(token);
         if index == 0 {
             first = begun.elapsed();

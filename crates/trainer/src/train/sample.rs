@@ -24,14 +24,14 @@ pub fn sample<O: Ops>(
     let mut decoder = StreamDecoder::new(tokenizer);
     let mut text: String = prompt.iter().map(|token| decoder.push(*token)).collect();
     let mut generator = trainer.generator(1)?;
-    generator.prefill(&prompt)?;
+    generator.prefill(0, &prompt)?;
     for _ in 0..LENGTH {
         if signals::stop_requested() {
             break;
         }
-        let token = sampler.sample(generator.logits())?;
+        let token = sampler.sample(generator.logits(0))?;
         text += &decoder.push(token);
-        generator.step(&[token])?;
+        generator.step(&[(0, token)])?;
     }
     text += &decoder.finish();
     Ok(text.trim().to_owned())

@@ -19,6 +19,8 @@ pack() {
     built() { cargo "$@" --no-run --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1; }
     cp "$(built test --release -p wikigpt-kernels --test gpu)" "$out/gpu-tests"
     cp "$(built bench --bench gpu)" "$out/gpu-bench"
+    # Line numbers are most of what they weigh.
+    strip --strip-debug "$out/wikigpt" "$out/gpu-tests" "$out/gpu-bench"
     # What the emulator computes, to lay beside what the card does.
     rm -f "$out/emulator.safetensors"
     cargo xtask emulator >/dev/null

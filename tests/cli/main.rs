@@ -8,5 +8,6 @@ mod common;
 mod cuda;
 mod evaluation;
 mod faults;
+mod generate;
 mod parity;
 mod resume;

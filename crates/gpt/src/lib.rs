@@ -31,6 +31,7 @@
 mod activations;
 mod arena;
 mod batch;
+mod beam;
 mod block;
 mod config;
 mod error;
@@ -47,8 +48,10 @@ mod schedule;
 mod shape;
 mod tensors;
 mod trainer;
+mod writer;
 
 pub use batch::Batch;
+pub use beam::{Beam, Found};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use evaluator::Evaluator;
@@ -60,3 +63,4 @@ pub use plan::{Bytes, Plan};
 pub use sampler::{Sampler, Sampling};
 pub use schedule::{Decay, Schedule};
 pub use trainer::{StepReport, Trainer};
+pub use writer::{Job, write};

@@ -1,11 +1,13 @@
 //! Drawing the next token.
 
+use std::collections::BTreeSet;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::{Error, Result};
 
-/// How the next token is drawn: as Hugging Face's `generate` does, temperature first, then top-k, then top-p.
+/// How the next token is drawn: as Hugging Face's `generate` does, the repetition penalty first, then temperature, top-k and top-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Divides the logits; 0 takes the likeliest token, the first of several.
@@ -15,13 +17,17 @@ pub struct Sampling {
     /// Only the fewest likeliest tokens whose probabilities sum to at least p are drawn from, and those as likely as the
     /// last of them.
     pub top_p: Option<f64>,
+    /// Divides the logits of tokens that the text holds already where they are above 0, and multiplies them where they are below:
+    /// above 1 for less repetition, 1 for none of this (Keskar et al. 2019).
+    pub repetition_penalty: f64,
     /// The same seed draws the same tokens.
     pub seed: u64,
 }
 
 impl Sampling {
     /// Always the likeliest token.
-    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
+    pub const GREEDY: Sampling =
+        Sampling { temperature: 0.0, top_k: None, top_p: None, repetition_penalty: 1.0, seed: 0 };
 }
 
 /// Draws tokens.
@@ -29,6 +35,10 @@ impl Sampling {
 pub struct Sampler {
     sampling: Sampling,
     rng: ChaCha8Rng,
+    /// The tokens of the text so far, each once; empty where they make no difference.
+    seen: BTreeSet<u32>,
+    /// Logits with the penalty.
+    penalized: Vec<f32>,
     /// Tokens and the logits, then the weights, that they are drawn by.
     candidates: Vec<(u32, f64)>,
 }
@@ -37,9 +47,10 @@ impl Sampler {
     /// A sampler at the start of its random numbers.
     ///
     /// # Errors
-    /// [`Error::Config`] when the temperature is negative or not finite, k is 0, or p is not in (0, 1].
+    /// [`Error::Config`] when the temperature is negative or not finite, k is 0, p is not in (0, 1], or the penalty is not above 0 and
+    /// finite.
     pub fn new(sampling: Sampling) -> Result<Sampler> {
-        let Sampling { temperature, top_k, top_p, seed } = sampling;
+        let Sampling { temperature, top_k, top_p, repetition_penalty, seed } = sampling;
         let refuse = |message: String| Err(Error::Config(message));
         if !(temperature.is_finite() && temperature >= 0.0) {
             return refuse(format!("the temperature must be 0 or more, and finite, got {temperature}"));
@@ -50,7 +61,25 @@ impl Sampler {
         if let Some(p) = top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
             return refuse(format!("top-p must be above 0 and at most 1, got {p}"));
         }
-        Ok(Sampler { sampling, rng: ChaCha8Rng::seed_from_u64(seed), candidates: Vec::new() })
+        if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
+            return refuse(format!(
+                "the repetition penalty must be above 0, and finite, got {repetition_penalty}"
+            ));
+        }
+        Ok(Sampler {
+            sampling,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            seen: BTreeSet::new(),
+            penalized: Vec::new(),
+            candidates: Vec::new(),
+        })
+    }
+
+    /// Tells what the text begins with, for the repetition penalty; tokens that are drawn need not be told.
+    pub fn see(&mut self, tokens: &[u32]) {
+        if self.sampling.repetition_penalty != 1.0 {
+            self.seen.extend(tokens);
+        }
     }
 
     /// Draws a token from its logits (V); −∞ excludes one.
@@ -58,6 +87,25 @@ impl Sampler {
     /// # Errors
     /// [`Error::Config`] when a logit is NaN or +∞, or none is finite.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        if self.sampling.repetition_penalty == 1.0 {
+            return self.choose(logits);
+        }
+        let mut penalized = std::mem::take(&mut self.penalized);
+        penalized.clear();
+        penalized.extend_from_slice(logits);
+        let penalty = self.sampling.repetition_penalty as f32;
+        for token in &self.seen {
+            if let Some(logit) = penalized.get_mut(*token as usize) {
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+        let token = self.choose(&penalized);
+        self.penalized = penalized;
+        self.seen.extend(token.as_ref().ok());
+        token
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> Result<u32> {
         if let Some(at) = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY) {
             let message = format!(
                 "the logit of token {at} is {}: the model's weights are damaged or diverged",
@@ -139,7 +187,7 @@ impl Sampler {
 mod tests {
     use super::*;
 
-    const ALL: Sampling = Sampling { temperature: 1.0, top_k: None, top_p: None, seed: 1 };
+    const ALL: Sampling = Sampling { temperature: 1.0, seed: 1, ..Sampling::GREEDY };
 
     fn logits(probabilities: &[f32]) -> Vec<f32> {
         probabilities.iter().map(|p| p.ln()).collect()
@@ -232,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn what_the_text_holds_is_penalized_once_a_token() {
+        // Dividing 3 by 2 leaves it below 2, and −1 becomes −2.
+        let penal = Sampling { repetition_penalty: 2.0, ..Sampling::GREEDY };
+        let given = [-1.0, 3.0, 2.0, -1.5];
+        let mut sampler = Sampler::new(penal).unwrap();
+        let drawn: Vec<u32> = (0..4).map(|_| sampler.sample(&given).unwrap()).collect();
+        // 1 (3), then 2 (2 to 1.5), then 1 (1.5 to 1), and so on, no less for being drawn twice.
+        assert_eq!(drawn, [1, 2, 1, 1]);
+        let mut sampler = Sampler::new(penal).unwrap();
+        sampler.see(&[1, 1, 0, 900]);
+        assert_eq!(sampler.sample(&given).unwrap(), 2);
+        let mut sampler = Sampler::new(penal).unwrap();
+        sampler.see(&[0]);
+        assert_eq!(sampler.sample(&[-1.0, -1.5]).unwrap(), 1);
+    }
+
+    #[test]
     fn a_seed_repeats() {
         let given = [0.0; 50];
         let run = |seed| {
@@ -258,6 +323,8 @@ mod tests {
             Sampling { top_k: Some(0), ..ALL },
             Sampling { top_p: Some(0.0), ..ALL },
             Sampling { top_p: Some(1.5), ..ALL },
+            Sampling { repetition_penalty: 0.0, ..ALL },
+            Sampling { repetition_penalty: f64::INFINITY, ..ALL },
         ];
         for sampling in refused {
             assert!(Sampler::new(sampling).is_err(), "{sampling:?}");

@@ -20,6 +20,7 @@ mod seed;
 mod settings;
 mod shape;
 mod signals;
+mod stop;
 mod tensorboard;
 mod train;
 mod tuning;

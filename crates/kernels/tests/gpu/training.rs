@@ -127,7 +127,7 @@ fn generation_writes_the_cpus_tokens() {
     fn write<O: Ops + 'static>(ops: O) -> Vec<Vec<u32>> {
         let params = init(&odd(), 7).unwrap();
         let mut generator = Generator::new(ops, &odd(), &params, 3).unwrap();
-        let sampling = |seed| Sampling { temperature: 1.0, top_k: None, top_p: None, seed };
+        let sampling = |seed| Sampling { temperature: 1.0, seed, ..Sampling::GREEDY };
         let mut samplers = [5, 6, 7].map(|seed| Sampler::new(sampling(seed)).unwrap());
         let mut texts = vec![Vec::new(); 3];
         generator.prefill(2, &[1, 2, 3, 5, 8]).unwrap();

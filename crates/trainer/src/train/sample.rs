@@ -19,7 +19,7 @@ pub fn sample<O: Ops>(
 ) -> Result<String> {
     let mut prompt = tokenizer.encode("\n The ")?;
     prompt.truncate(settings.config.context);
-    let sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, seed: settings.seed };
+    let sampling = Sampling { temperature: 0.8, top_k: Some(50), seed: settings.seed, ..Sampling::GREEDY };
     let mut sampler = Sampler::new(sampling)?;
     let mut decoder = StreamDecoder::new(tokenizer);
     let mut text: String = prompt.iter().map(|token| decoder.push(*token)).collect();

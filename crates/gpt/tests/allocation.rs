@@ -3,9 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wikigpt_gpt::{Batch, Config, Regularize, Trainer, init};
+use wikigpt_cpu::cpu;
+use wikigpt_gpt::{Batch, Config, Generator, Regularize, Trainer, init};
 use wikigpt_ops::reference::Reference;
-use wikigpt_ops::{AdamW, Rounding, Update};
+use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -65,16 +66,26 @@ fn no_step_allocates() {
     };
     assert_eq!(allocations(&mut step), 0);
 
-    let mut generator = trainer.generator(2).unwrap();
+    let mut generator = trainer.generator(3).unwrap();
     assert_ne!(allocations(|| drop(vec![0_u8; 9])), 0);
-    // Sequences begin, go on beyond the context, split and leave, by themselves and together.
-    let mut round = || {
-        generator.prefill(0, &tokens[..2]).unwrap();
-        (0..9).for_each(|_| generator.step(&[(0, 1)]).unwrap());
-        generator.prefill(1, &tokens[..5]).unwrap();
-        (0..9).for_each(|_| generator.step(&[(1, 3), (0, 2)]).unwrap());
-        generator.fork(1, 0).unwrap();
-        generator.step(&[(1, 4)]).unwrap();
-    };
-    assert_eq!(allocations(&mut round), 0);
+    assert_eq!(allocations(|| come_and_go(&mut generator)), 0);
+
+    // A backend that keeps scratch has all that it needs once the longest prompt and a step of all slots have been.
+    let mut generator = Generator::new(cpu(1).unwrap(), &config, &init(&config, 3).unwrap(), 3).unwrap();
+    (0..3).for_each(|slot| generator.prefill(slot, &tokens[..8]).unwrap());
+    generator.step(&[(0, 1), (1, 1), (2, 1)]).unwrap();
+    assert_eq!(allocations(|| come_and_go(&mut generator)), 0);
+}
+
+/// Sequences begin, go on beyond the context, split and leave, by themselves and together.
+fn come_and_go<O: Ops>(generator: &mut Generator<O>) {
+    let prompt = [1, 2, 3, 4, 5, 6, 7, 8];
+    generator.prefill(0, &prompt[..2]).unwrap();
+    (0..9).for_each(|_| generator.step(&[(0, 1)]).unwrap());
+    generator.prefill(2, &prompt[..5]).unwrap();
+    (0..9).for_each(|_| generator.step(&[(2, 3), (0, 2)]).unwrap());
+    generator.fork(2, 1).unwrap();
+    (0..9).for_each(|_| generator.step(&[(1, 3), (0, 2), (2, 4)]).unwrap());
+    generator.prefill(0, &prompt).unwrap();
+    generator.step(&[(1, 4)]).unwrap();
 }

@@ -121,38 +121,46 @@ fn training_goes_on_with_the_same_bits() {
     assert!(state(&mut resumed) == state(&mut whole), "the same losses, other parameters");
 }
 
-/// Two sequences of which one begins later, and a third that splits off it.
+/// What three sequences write, of which one begins later and the third splits off it.
+fn write<O: Ops + 'static>(ops: O, config: &Config) -> Vec<Vec<u32>> {
+    let params = init(config, 7).unwrap();
+    let mut generator = Generator::new(ops, config, &params, 3).unwrap();
+    let sampling = |seed| Sampling { temperature: 1.0, seed, ..Sampling::GREEDY };
+    let mut samplers = [5, 6, 7].map(|seed| Sampler::new(sampling(seed)).unwrap());
+    let mut texts = vec![Vec::new(); 3];
+    generator.prefill(2, &[1, 2, 3, 5, 8]).unwrap();
+    // Beyond the context: what the cache forgets is computed anew.
+    for step in 0..30 {
+        match step {
+            4 => generator.prefill(0, &[13; 17]).unwrap(),
+            9 => generator.fork(0, 1).unwrap(),
+            _ => {}
+        }
+        let mut next = Vec::new();
+        for (slot, begins) in [(2, 0), (0, 4), (1, 9)] {
+            if step >= begins {
+                let token = samplers[slot].sample(generator.logits(slot)).unwrap();
+                texts[slot].push(token);
+                next.push((slot, token));
+            }
+        }
+        generator.step(&next).unwrap();
+    }
+    texts
+}
+
 #[test]
 fn generation_writes_the_cpus_tokens() {
-    fn write<O: Ops + 'static>(ops: O) -> Vec<Vec<u32>> {
-        let params = init(&odd(), 7).unwrap();
-        let mut generator = Generator::new(ops, &odd(), &params, 3).unwrap();
-        let sampling = |seed| Sampling { temperature: 1.0, seed, ..Sampling::GREEDY };
-        let mut samplers = [5, 6, 7].map(|seed| Sampler::new(sampling(seed)).unwrap());
-        let mut texts = vec![Vec::new(); 3];
-        generator.prefill(2, &[1, 2, 3, 5, 8]).unwrap();
-        // Beyond the context: what the cache forgets is computed anew.
-        for step in 0..30 {
-            match step {
-                4 => generator.prefill(0, &[13; 17]).unwrap(),
-                9 => generator.fork(0, 1).unwrap(),
-                _ => {}
-            }
-            let mut next = Vec::new();
-            for (slot, begins) in [(2, 0), (0, 4), (1, 9)] {
-                if step >= begins {
-                    let token = samplers[slot].sample(generator.logits(slot)).unwrap();
-                    texts[slot].push(token);
-                    next.push((slot, token));
-                }
-            }
-            generator.step(&next).unwrap();
-        }
-        texts
-    }
-    let expected = write(cpu(2).unwrap());
+    let expected = write(cpu(2).unwrap(), &odd());
     assert_ne!(expected[0][5..], expected[1][..]);
-    assert_eq!(write(gpu(Precision::F32, Precision::F32)), expected);
+    assert_eq!(write(gpu(Precision::F32, Precision::F32), &odd()), expected);
+}
+
+/// A step of so many sequences is a graph of its own, whose positions change.
+#[test]
+fn generation_in_bf16_is_the_same_recorded_or_not() {
+    let run = |graph| write(open_with(Options { graph, ..Options::new(0, Precision::Bf16) }), &even());
+    assert_eq!(run(true), run(false));
 }
 
 #[test]

@@ -142,6 +142,8 @@ fn a_model_learns_labels_and_gives_them() {
     let fields: Vec<&str> = plain.lines().next().unwrap().split('\t').collect();
     assert_eq!((fields[0], fields[2]), (labelled[0]["predicted"].as_str().unwrap(), &*texts[0]));
 
+    let planned = ok_line("plan --json --init", &[path(&run)]);
+    assert_eq!(json(&planned)["parameters"], json(&ok_line("inspect --json", &[path(&run)]))["parameters"]);
     let found = ok_line("inspect", &[path(&run)]);
     assert!(found.contains("a head of 2 labels") && found.contains("labels no, yes"), "{found}");
     // Exported and imported it is the same.

@@ -239,6 +239,26 @@ fn a_run_stops_when_it_becomes_no_better() {
     assert_eq!(model(&run), checkpoint(&run, [6, 12, 18, 20][best]));
 }
 
+/// Of texts that tell nothing, a fifth have one label: so probable it is, or as probable as the other where both count alike.
+#[test]
+fn labels_can_count_alike() {
+    let workshop = Workshop::new();
+    let rows = |label: &str, count: usize| format!("{label},same\n").repeat(count);
+    workshop.write("same.csv", &format!("label,text\n{}{}", rows("no", 16), rows("yes", 64)));
+    workshop.write("text.txt", "same\n");
+    for (weights, expected) in [("none", 0.2), ("balanced", 0.5)] {
+        let flags = format!("--epochs 30 --eval-every 1000 --class-weights {weights}");
+        let run = workshop.tuned(["same.csv", "same.csv"], weights, &flags);
+        let labelled = json(&ok_line("classify --json", &[path(&run), path(&workshop.at("text.txt"))]));
+        let p = labelled["probabilities"]["no"].as_f64().unwrap();
+        assert!((p - expected).abs() < 0.05, "{weights}: {p}");
+    }
+    let record = fs::read_to_string(workshop.at("balanced").join("finetune.toml")).unwrap();
+    for line in ["class-weights = \"balanced\"", "epochs = 30", "threads = 1", "metric = \"accuracy\""] {
+        assert!(record.contains(line), "no `{line}` in {record}");
+    }
+}
+
 #[test]
 #[cfg(unix)]
 fn a_signal_keeps_the_best() {

@@ -142,6 +142,8 @@ fn a_model_learns_labels_and_gives_them() {
     let fields: Vec<&str> = plain.lines().next().unwrap().split('\t').collect();
     assert_eq!((fields[0], fields[2]), (labelled[0]["predicted"].as_str().unwrap(), &*texts[0]));
 
+    let planned = ok_line("plan --json --init", &[path(&run)]);
+    assert_eq!(json(&planned)["parameters"], json(&ok_line("inspect --json", &[path(&run)]))["parameters"]);
     let found = ok_line("inspect", &[path(&run)]);
     assert!(found.contains("a head of 2 labels") && found.contains("labels no, yes"), "{found}");
     // Exported and imported it is the same.
@@ -235,6 +237,26 @@ fn a_run_stops_when_it_becomes_no_better() {
     assert_eq!(losses.len(), 4);
     let best = (0..4).min_by(|a, b| losses[*a].total_cmp(&losses[*b])).unwrap();
     assert_eq!(model(&run), checkpoint(&run, [6, 12, 18, 20][best]));
+}
+
+/// Of texts that tell nothing, a fifth have one label: so probable it is, or as probable as the other where both count alike.
+#[test]
+fn labels_can_count_alike() {
+    let workshop = Workshop::new();
+    let rows = |label: &str, count: usize| format!("{label},same\n").repeat(count);
+    workshop.write("same.csv", &format!("label,text\n{}{}", rows("no", 16), rows("yes", 64)));
+    workshop.write("text.txt", "same\n");
+    for (weights, expected) in [("none", 0.2), ("balanced", 0.5)] {
+        let flags = format!("--epochs 30 --eval-every 1000 --class-weights {weights}");
+        let run = workshop.tuned(["same.csv", "same.csv"], weights, &flags);
+        let labelled = json(&ok_line("classify --json", &[path(&run), path(&workshop.at("text.txt"))]));
+        let p = labelled["probabilities"]["no"].as_f64().unwrap();
+        assert!((p - expected).abs() < 0.05, "{weights}: {p}");
+    }
+    let record = fs::read_to_string(workshop.at("balanced").join("finetune.toml")).unwrap();
+    for line in ["class-weights = \"balanced\"", "epochs = 30", "threads = 1", "metric = \"accuracy\""] {
+        assert!(record.contains(line), "no `{line}` in {record}");
+    }
 }
 
 #[test]

@@ -52,11 +52,14 @@ impl<'a> Batch<'a> {
             }
             let outside = |token: &u32| *token as usize >= V && !(ignore && *token == IGNORE);
             if let Some(at) = tokens.iter().position(outside) {
-                let what = if config.is_classifier() && ignore { "labels are" } else { "vocabulary has" };
-                return refuse(format!(
-                    "{name} hold {} at position {at}, but the model's {what} {V}",
-                    tokens[at]
-                ));
+                let token = tokens[at];
+                return refuse(if config.is_classifier() && ignore {
+                    format!("{name} hold label {token} at position {at}, but the model has {V} labels")
+                } else {
+                    format!(
+                        "{name} hold token {token} at position {at}, but the model's vocabulary has {V} tokens"
+                    )
+                });
             }
         }
         if let Some(starts) = self.starts {

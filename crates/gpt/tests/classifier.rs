@@ -163,9 +163,9 @@ fn frozen_layers_stay_as_they_are() {
 fn a_label_that_there_is_not_is_refused() {
     let mut trainer = trainer(Reference::new(), &classifier(), 1, 2);
     let error = trainer.forward(Batch::new(&[1, 2], &[IGNORE, 3])).unwrap_err().to_string();
-    assert_eq!(error, "targets hold 3 at position 1, but the model's labels are 3");
+    assert_eq!(error, "targets hold label 3 at position 1, but the model has 3 labels");
     let error = trainer.forward(Batch::new(&[1, 131], &[IGNORE, 2])).unwrap_err().to_string();
-    assert_eq!(error, "inputs hold 131 at position 1, but the model's vocabulary has 131");
+    assert_eq!(error, "inputs hold token 131 at position 1, but the model's vocabulary has 131 tokens");
     assert!(trainer.forward(Batch::new(&[1, 130], &[IGNORE, 2])).is_ok());
 }
 

@@ -14,6 +14,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use serde::Serialize;
 use wikigpt_cpu::Cpu;
 use wikigpt_kernels::{Gpu, Options, Precision};
 
@@ -169,7 +170,8 @@ fn kernels_precision(name: PrecisionName) -> Precision {
 }
 
 /// Flags of commands that compute with a model: which device, and how.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct MachineFlags {
     /// What computes: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "auto|cpu|cuda[:N]", default_value = "auto")]
@@ -179,6 +181,7 @@ pub struct MachineFlags {
     precision: PrecisionName,
     /// CPU threads [default: one per core]
     #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<usize>,
 }
 

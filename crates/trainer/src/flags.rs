@@ -165,3 +165,13 @@ pub enum PrecisionName {
     /// bfloat16 with f32 master weights
     Bf16,
 }
+
+impl PrecisionName {
+    /// Bytes that an element takes.
+    pub fn bytes(self) -> usize {
+        match self {
+            PrecisionName::F32 => 4,
+            PrecisionName::Bf16 => 2,
+        }
+    }
+}

@@ -82,6 +82,8 @@ fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -106,6 +108,12 @@ mod tests {
         assert_ne!(buckets.epoch(3), buckets.epoch(4));
         let other = Buckets::new(lengths.iter().copied(), 50, 8, 8);
         assert_ne!(buckets.epoch(3), other.epoch(3));
+        // Other texts come together in another epoch.
+        let company = |epoch| {
+            let sets = buckets.epoch(epoch).into_iter().map(|chosen| BTreeSet::from_iter(chosen.texts));
+            sets.collect::<BTreeSet<_>>()
+        };
+        assert!(company(3).intersection(&company(4)).count() <= 1);
         let shortest_first = |epoch: &[Chosen]| epoch.is_sorted_by_key(|chosen| chosen.T);
         assert!(shortest_first(&buckets.sorted()) && !shortest_first(&buckets.epoch(0)));
     }

@@ -124,3 +124,49 @@ pub(super) fn listed<S: AsRef<str>>(names: &[S]) -> String {
     }
     text.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples(labels: &[&str]) -> Vec<Example> {
+        let example =
+            |(line, label): (u64, &&str)| Example { text: "x".into(), label: Label::of(label), line };
+        (1..).zip(labels).map(example).collect()
+    }
+
+    fn of(labels: &[&str]) -> Result<Labels> {
+        Labels::of(Path::new("t.csv"), &examples(labels))
+    }
+
+    #[test]
+    fn integers_are_ordered_by_size_and_words_by_letters() {
+        assert_eq!(of(&["10", "9", "-1", "9"]).unwrap().names(), ["-1", "9", "10"]);
+        assert_eq!(of(&["b", "a", "B"]).unwrap().names(), ["B", "a", "b"]);
+        // What is not written like an integer is none.
+        assert_eq!(Label::of("007"), Label::Text("007".into()));
+        assert_eq!(Label::of("-0"), Label::Text("-0".into()));
+        let numbers = of(&["10", "9"]).unwrap().numbers(Path::new("t.csv"), &examples(&["9", "10", "10"]));
+        assert_eq!(numbers.unwrap(), [0, 1, 1]);
+    }
+
+    #[test]
+    fn labels_that_do_not_go_together_are_refused() {
+        let path = Path::new("t.csv");
+        let error = check_kinds(path, &examples(&["1", "2", "two"])).unwrap_err().to_string();
+        let expected =
+            "t.csv: line 3: the label 'two' is text, but that of line 1, '1', is an integer: use one kind";
+        assert_eq!(error, expected);
+        assert!(check_kinds(path, &examples(&["a", "b"])).is_ok());
+        let error = of(&["a", "a"]).unwrap_err().to_string();
+        assert_eq!(error, "t.csv: every text has the label 'a': there must be two labels at least");
+        let error = of(&["a", "b"]).unwrap().numbers(path, &examples(&["a", "c"])).unwrap_err().to_string();
+        assert_eq!(error, "t.csv: line 2: the label 'c' is none of the training data's: 'a', 'b'");
+    }
+
+    #[test]
+    fn many_names_are_not_all_listed() {
+        let names: Vec<String> = (0..10).map(|i| i.to_string()).collect();
+        assert_eq!(listed(&names), "'0', '1', '2', '3', '4', '5', '6', '7', and 2 more");
+    }
+}

@@ -18,14 +18,19 @@ pub fn read(path: &Path, text: &str, delimiter: u8, quotes: bool, reading: &Read
         .flexible(true)
         .from_reader(text.as_bytes());
     let mut record = StringRecord::new();
-    let mut places = None;
+    let (mut places, mut lines) = (None, Lines { text: text.as_bytes(), at: 0, line: 1 });
     let mut first: Option<(u64, usize)> = None;
     let mut examples = Vec::new();
-    let mut last = 0;
     while next(path, &mut reader, &mut record)? {
-        let position = record.position().expect("a record that was read");
-        let line = position.line();
-        last = position.byte() as usize;
+        let row = record.position().map_or(0, csv::Position::byte) as usize;
+        let line = lines.of(row);
+        // The reader takes the end of the file for the end of such a field.
+        if quotes
+            && reader.position().byte() as usize >= text.len()
+            && let Some(opened) = unclosed(&text.as_bytes()[row..], delimiter)
+        {
+            return Err(at_line(path, lines.of(row + opened), "a quote opens a field and is never closed"));
+        }
         let (first_line, width) = *first.get_or_insert((line, record.len()));
         if record.len() != width {
             let (found, delimiter) = (record.len(), if delimiter == b',' { "commas" } else { "tabs" });
@@ -57,12 +62,26 @@ pub fn read(path: &Path, text: &str, delimiter: u8, quotes: bool, reading: &Read
         }
         examples.push(Example { text: text.to_owned(), label: Label::of(label), line });
     }
-    // The reader takes the end of the file for the end of such a field.
-    if quotes && let Some(opened) = unclosed(&text.as_bytes()[last..], delimiter) {
-        let line = text.as_bytes()[..last + opened].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
-        return Err(at_line(path, line, "a quote opens a field and is never closed"));
-    }
     Ok(examples)
+}
+
+/// Counts lines on the way through a text.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of what follows a place, which is not before the last one asked for. The reader's own count does not take the
+    /// ends of lines with it that stand before a row.
+    fn of(&mut self, place: usize) -> u64 {
+        let ends = self.text[place..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let passed = &self.text[self.at..place + ends];
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.at = place + ends;
+        self.line
+    }
 }
 
 fn next(path: &Path, reader: &mut csv::Reader<&[u8]>, record: &mut StringRecord) -> Result<bool> {

@@ -25,3 +25,29 @@ pub fn read_text(path: &Path) -> Result<String> {
         at_line(path, line, format_args!("not UTF-8 (byte {byte:#04x}): save the file as UTF-8"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> std::result::Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, bytes).unwrap();
+        read_text(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_named_with_its_line() {
+        assert_eq!(read("\u{feff}é\n".as_bytes()).unwrap(), "é\n");
+        assert!(
+            read(b"one\r\ntwo\ncaf\xe9\n")
+                .unwrap_err()
+                .ends_with("line 3: not UTF-8 (byte 0xe9): save the file as UTF-8")
+        );
+        assert!(read(b"torn \xc3").unwrap_err().contains("line 1: not UTF-8 (byte 0xc3)"));
+        for mark in [b"\xff\xfea\0", b"\xfe\xff\0a"] {
+            assert!(read(mark).unwrap_err().ends_with("it is in UTF-16: save it as UTF-8"));
+        }
+    }
+}

@@ -77,7 +77,7 @@ pub fn predict<P: Predictor, S: AsRef<[u32]>>(
         if signals::stop_requested() {
             return Ok(None);
         }
-        fill(&mut batch, T, chosen.iter().map(|text| (texts[*text].as_ref(), None)));
+        fill(&mut batch, T, chosen.iter().map(|text| (texts[*text].as_ref(), None)), &[]);
         let last = |(b, text): (usize, &usize)| b * T + texts[*text].as_ref().len() - 1;
         let positions: Vec<usize> = chosen.iter().enumerate().map(last).collect();
         model.reshape(batch.B, T)?;

@@ -14,12 +14,13 @@ use wikigpt_gpt::Trainer;
 use wikigpt_ops::Ops;
 
 use super::texts::fill;
-use super::{Confusion, Prediction, Set, predict};
+use super::{ClassWeights, Confusion, Prediction, Set, predict};
 use crate::folder;
 use crate::tuning::{Batch, Score, Task};
 
 /// What decides which model is the best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// The share of texts labelled rightly
     Accuracy,
@@ -44,6 +45,8 @@ pub struct Classification {
     names: Vec<String>,
     tokenizer: Tokenizer,
     metric: Metric,
+    /// What the loss of each label's texts is multiplied by; nothing where all count alike.
+    weights: Vec<f32>,
     /// The largest batch (B,T), in training and when measuring.
     shape: (usize, usize),
 }
@@ -69,14 +72,27 @@ impl Classification {
         names: Vec<String>,
         tokenizer: Tokenizer,
         metric: Metric,
+        weights: ClassWeights,
         B: usize,
         seed: u64,
     ) -> Classification {
         let longest = |set: &Set| set.tokens.iter().map(Vec::len).max().unwrap_or(0);
         let buckets = Buckets::new(train.tokens.iter().map(Vec::len), longest(&train), B, seed);
         let sets = [&train, &valid].into_iter().chain(&test);
+        let weights = weights.of(&train, names.len());
         let T = sets.map(longest).max().unwrap_or(0);
-        Classification { buckets, epoch: None, train, valid, test, names, tokenizer, metric, shape: (B, T) }
+        Classification {
+            buckets,
+            epoch: None,
+            train,
+            valid,
+            test,
+            names,
+            tokenizer,
+            metric,
+            weights,
+            shape: (B, T),
+        }
     }
 
     fn report(&self, set: &Set, predictions: &[Prediction]) -> Report {
@@ -133,7 +149,7 @@ impl Task for Classification {
         let Chosen { T, texts } = &batches[index as usize];
         let train = &self.train;
         let example = |text: &usize| (&train.tokens[*text][..], Some(train.labels[*text]));
-        fill(batch, *T, texts.iter().map(example));
+        fill(batch, *T, texts.iter().map(example), &self.weights);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
+use serde::Serialize;
 use wikigpt_dataset::Tokenizer;
 use wikigpt_dataset::labelled::{Example, Labels};
 use wikigpt_ops::IGNORE;
@@ -14,7 +15,8 @@ use crate::progress::thousands;
 use crate::tuning::Batch;
 
 /// What to do with a text of more tokens than the model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Long {
     /// Take its beginning, and say of how many
     Truncate,
@@ -98,17 +100,76 @@ impl Set {
     }
 }
 
-/// Fills in a batch of texts, padded to T at the end; where a text ends, its target is its label, if it has one.
+/// What decides how much a text counts in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassWeights {
+    /// Every text counts alike
+    None,
+    /// Every label counts alike: its texts count n/(labels × its own number)
+    Balanced,
+}
+
+impl ClassWeights {
+    /// What the loss of a label's texts is multiplied by; nothing where all count alike.
+    pub fn of(self, set: &Set, labels: usize) -> Vec<f32> {
+        let n = set.labels.len() as f64;
+        match self {
+            ClassWeights::None => Vec::new(),
+            ClassWeights::Balanced => {
+                set.counts(labels).iter().map(|count| (n / (labels as f64 * *count as f64)) as f32).collect()
+            }
+        }
+    }
+}
+
+/// Fills in a batch of texts, padded to T at the end; where a text ends, its target is its label, if it has one. `weights` are the
+/// labels', or empty.
 pub fn fill<'a>(
     batch: &mut Batch,
     T: usize,
     texts: impl ExactSizeIterator<Item = (&'a [u32], Option<usize>)>,
+    weights: &[f32],
 ) {
     batch.reset(texts.len(), T);
+    if !weights.is_empty() {
+        batch.weights.resize(batch.inputs.len(), 0.0);
+    }
     for (b, (tokens, label)) in texts.enumerate() {
         let (start, last) = (b * T, b * T + tokens.len() - 1);
         batch.inputs[start..=last].copy_from_slice(tokens);
         batch.targets[last] = label.map_or(IGNORE, |label| label as u32);
+        if let Some(weight) = label.and_then(|label| weights.get(label)) {
+            batch.weights[last] = *weight;
+        }
         batch.tokens += tokens.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_padded_and_its_targets_are_the_last_tokens() {
+        let texts: [(&[u32], Option<usize>); 3] = [(&[7, 8], Some(1)), (&[9, 9, 9], Some(0)), (&[5], None)];
+        let mut batch = Batch::default();
+        fill(&mut batch, 3, texts.into_iter(), &[]);
+        assert_eq!((batch.B, batch.T, batch.tokens), (3, 3, 6));
+        assert_eq!(batch.inputs, [7, 8, 0, 9, 9, 9, 5, 0, 0]);
+        let n = IGNORE;
+        assert_eq!(batch.targets, [n, 1, n, n, n, 0, n, n, n]);
+        assert_eq!(batch.weight(), 2.0);
+        fill(&mut batch, 3, texts.into_iter(), &[0.5, 3.0]);
+        assert_eq!(batch.weights, [0.0, 3.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0]);
+        assert_eq!(batch.weight(), 3.5);
+    }
+
+    #[test]
+    fn balanced_labels_weigh_the_same() {
+        let labels = vec![0, 0, 0, 1, 2, 2];
+        let set = Set { path: "x".into(), tokens: vec![vec![1]; 6], lines: vec![1; 6], labels };
+        assert_eq!(ClassWeights::Balanced.of(&set, 3), [2.0 / 3.0, 2.0, 1.0]);
+        assert!(ClassWeights::None.of(&set, 3).is_empty());
     }
 }

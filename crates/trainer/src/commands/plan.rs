@@ -8,7 +8,7 @@ use wikigpt_gpt::Plan;
 
 use crate::device::{self, Machine};
 use crate::fault::bad_input;
-use crate::flags::{Flags, PrecisionName};
+use crate::flags::Flags;
 use crate::progress::{bytes, thousands};
 use crate::settings::{Facts, Settings};
 use crate::{config, corpus, model, output};
@@ -42,7 +42,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         None => arguments.flags,
     };
     let initial = match flags.init.as_deref().map(Path::new).filter(|path| path.is_dir()) {
-        Some(path) => Some(model::open_language(path)?.config),
+        Some(path) => Some(model::open(path)?.config),
         None => None,
     };
     let facts = facts(&flags, arguments.vocab_size, initial.as_ref().map(|config| config.vocab_size))?;
@@ -66,12 +66,8 @@ fn facts(flags: &Flags, vocab_size: Option<usize>, initial: Option<usize>) -> Re
 
 /// What training takes with micro-batches of so many sequences.
 fn plan(settings: &Settings, batch: usize) -> Result<Plan> {
-    let bytes = |precision| match precision {
-        PrecisionName::F32 => 4,
-        PrecisionName::Bf16 => 2,
-    };
     let Machine { precision, grads, .. } = settings.machine;
-    Ok(Plan::new(&settings.config, batch, settings.context, true, bytes(precision), bytes(grads))?)
+    Ok(Plan::new(&settings.config, batch, settings.context, true, precision.bytes(), grads.bytes())?)
 }
 
 /// Refuses a run that would not fit into so many free bytes, with the batch that would.
@@ -101,9 +97,13 @@ fn largest_batch(settings: &Settings, free: u64) -> usize {
 
 fn describe(report: &Plan, settings: &Settings) -> String {
     let config = &settings.config;
+    let labels = match config.labels.len() {
+        0 => String::new(),
+        labels => format!(", {labels} labels"),
+    };
     let mut lines = vec![
         format!(
-            "{} layers, {} heads, {} channels, context {}, vocabulary {}; batch {}",
+            "{} layers, {} heads, {} channels, context {}, vocabulary {}{labels}; batch {}",
             config.n_layer, config.n_head, config.n_embd, settings.context, config.vocab_size, settings.batch
         ),
         format!("parameters   {}", thousands(report.parameters)),

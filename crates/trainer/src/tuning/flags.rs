@@ -67,6 +67,6 @@ pub struct TuningFlags {
     pub log_every: u64,
 
     #[command(flatten)]
-    #[serde(skip)]
+    #[serde(flatten)]
     pub machine: MachineFlags,
 }

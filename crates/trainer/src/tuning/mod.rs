@@ -34,6 +34,8 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// (B,T), where the text of each position begins in its row; empty where a row is one text.
     pub starts: Vec<u32>,
+    /// (B,T), what the loss of each position is multiplied by; empty where all count alike.
+    pub weights: Vec<f32>,
     /// Positions that hold text: the others are padding.
     pub tokens: usize,
 }
@@ -47,12 +49,14 @@ impl Batch {
         self.targets.clear();
         self.targets.resize(B * T, wikigpt_ops::IGNORE);
         self.starts.clear();
+        self.weights.clear();
     }
 
     /// What the model is given.
     pub fn view(&self) -> wikigpt_gpt::Batch<'_> {
         let starts = (!self.starts.is_empty()).then_some(&self.starts[..]);
-        wikigpt_gpt::Batch { starts, ..wikigpt_gpt::Batch::new(&self.inputs, &self.targets) }
+        let weights = (!self.weights.is_empty()).then_some(&self.weights[..]);
+        wikigpt_gpt::Batch { inputs: &self.inputs, targets: &self.targets, starts, weights }
     }
 
     /// What the targets weigh together: the loss is their weighted mean.

@@ -9,7 +9,7 @@ use wikigpt_ops::Ops;
 
 use super::steps::Tuning;
 use super::{Settings, Task};
-use crate::device::with_backend;
+use crate::device::{Machine, with_backend};
 use crate::fault::bad_input;
 use crate::progress::{bytes, thousands};
 use crate::run_folder::RunFolder;
@@ -29,7 +29,7 @@ pub fn tune<K: Task>(
     record: &Table,
 ) -> Result<()> {
     let backend = settings.machine.open()?;
-    check_memory(config, task.shape(), backend.free_memory())?;
+    check_memory(config, task.shape(), &settings.machine, backend.free_memory())?;
     with_backend!(backend, ops => tune_on(ops, config, params, task, settings, out, record))
 }
 
@@ -90,8 +90,9 @@ fn announce(
 }
 
 /// Refuses what would not fit into so many free bytes.
-fn check_memory(config: &Config, (B, T): (usize, usize), free: Option<u64>) -> Result<()> {
-    let total = Plan::new(config, B, T, true, size_of::<f32>(), size_of::<f32>())?.bytes.total;
+fn check_memory(config: &Config, (B, T): (usize, usize), machine: &Machine, free: Option<u64>) -> Result<()> {
+    let Machine { precision, grads, .. } = machine;
+    let total = Plan::new(config, B, T, true, precision.bytes(), grads.bytes())?.bytes.total;
     match free.filter(|free| *free < total) {
         None => Ok(()),
         Some(free) => bad_input!(

@@ -47,7 +47,7 @@ struct UnderWay {
     step: u64,
     lr: f64,
     tokens: u64,
-    /// What turns the mean that the trainer reports into the weighted mean.
+    /// When the one before it was done.
     begun: Instant,
 }
 
@@ -86,7 +86,7 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
             self.train()?;
             if self.step.is_multiple_of(self.settings.eval_every) {
                 self.measure()?;
-                if self.best.is_enough() {
+                if self.best.is_enough() && self.step < self.settings.schedule.steps {
                     self.log.say(&format!(
                         "stopped early: {} validations without a better one",
                         self.settings.patience

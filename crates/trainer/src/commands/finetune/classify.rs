@@ -9,7 +9,7 @@ use toml::Table;
 use wikigpt_dataset::labelled::{self, Column, Labels, Layout, Reading};
 use wikigpt_gpt::{Config, init};
 
-use crate::classify::{Classification, Long, Metric, Set, Texts};
+use crate::classify::{ClassWeights, Classification, Long, Metric, Set, Texts};
 use crate::fault::bad_input;
 use crate::progress::thousands;
 use crate::settings::positive;
@@ -54,11 +54,12 @@ pub struct Arguments {
     max_length: Option<usize>,
     /// What to do with longer texts
     #[arg(long, default_value = "truncate", help_heading = "Data")]
-    #[serde(skip)]
     long: Long,
+    /// What decides how much a text counts in training
+    #[arg(long, default_value = "none", help_heading = "Training")]
+    class_weights: ClassWeights,
     /// What decides which checkpoint is the best
     #[arg(long, default_value = "accuracy", help_heading = "Output")]
-    #[serde(skip)]
     metric: Metric,
     #[command(flatten)]
     #[serde(flatten)]
@@ -71,7 +72,7 @@ pub struct Arguments {
 struct ReadingFlags {
     /// How the files are written [default: as their names end]
     #[arg(long, help_heading = "Data")]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<FormatName>,
     /// The first line is no header: columns go by number
     #[arg(long, help_heading = "Data")]
@@ -90,7 +91,8 @@ struct ReadingFlags {
     label_column: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum FormatName {
     /// Fields between commas
     Csv,
@@ -154,8 +156,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let params = with_new_head(&config, &base.config, &base.params, flags.seed)?;
     drop(base.params);
     let names = labels.names().to_vec();
-    let mut task =
-        Classification::new(sets, test, names, tokenizer, arguments.metric, flags.batch, flags.seed);
+    let mut task = Classification::new(
+        sets,
+        test,
+        names,
+        tokenizer,
+        arguments.metric,
+        arguments.class_weights,
+        flags.batch,
+        flags.seed,
+    );
     let settings = Settings::resolve(flags, &config, tuning::Task::batches(&task))?;
     tuning::tune(&config, params, &mut task, &settings, flags.out.as_deref(), &Table::try_from(&arguments)?)
 }

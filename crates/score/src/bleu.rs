@@ -78,7 +78,8 @@ impl Bleu {
                 self.correct[n - 1] += count.min(most.get(ngram).copied().unwrap_or(0));
             }
         }
-        let closest = references.iter().map(Vec::len).min_by_key(|len| (len.abs_diff(hypothesis.len()), *len));
+        let closest =
+            references.iter().map(Vec::len).min_by_key(|len| (len.abs_diff(hypothesis.len()), *len));
         self.hypothesis_length += hypothesis.len() as u64;
         self.reference_length += closest.unwrap_or(0) as u64;
         let (fewest, most) = self.references.unwrap_or((references.len(), references.len()));

@@ -47,7 +47,10 @@ fn vectors() -> Vectors {
 
 #[track_caller]
 fn assert_near(found: f64, expected: f64, case: &str) {
-    assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{case}: {found} instead of {expected}");
+    assert!(
+        (found - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+        "{case}: {found} instead of {expected}"
+    );
 }
 
 #[test]

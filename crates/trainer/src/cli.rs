@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{classify, doctor, eval, export, finetune, generate, import, inspect, plan, prepare};
+use crate::commands::{
+    classify, doctor, eval, export, finetune, generate, import, inspect, plan, prepare, score,
+};
 use crate::train;
 
 const AFTER_HELP: &str = "\
@@ -47,6 +49,9 @@ pub enum Command {
     /// Let a model write
     #[command(args_override_self = true, after_help = generate::EXAMPLES)]
     Generate(generate::Arguments),
+    /// Score texts beside references: BLEU, ROUGE-L, exact match and F1
+    #[command(args_override_self = true, after_help = score::EXAMPLES)]
+    Score(score::Arguments),
     /// Say what a model would cost, before anything is allocated
     #[command(args_override_self = true, after_help = plan::EXAMPLES)]
     Plan(Box<plan::Arguments>),
@@ -74,6 +79,7 @@ impl Command {
             Command::Classify(arguments) => classify::run(arguments),
             Command::Eval(arguments) => eval::run(arguments),
             Command::Generate(arguments) => generate::run(arguments),
+            Command::Score(arguments) => score::run(arguments),
             Command::Plan(arguments) => plan::run(*arguments),
             Command::Inspect(arguments) => inspect::run(arguments),
             Command::Import(arguments) => import::run(arguments),

@@ -16,6 +16,7 @@ mod model;
 mod output;
 mod progress;
 mod run_folder;
+mod scores;
 mod seed;
 mod settings;
 mod shape;

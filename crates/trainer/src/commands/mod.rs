@@ -10,3 +10,4 @@ pub mod import;
 pub mod inspect;
 pub mod plan;
 pub mod prepare;
+pub mod score;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    classify, doctor, eval, export, finetune, generate, import, inspect, plan, prepare, score,
+    classify, complete, doctor, eval, export, finetune, generate, import, inspect, plan, prepare, score,
 };
 use crate::train;
 
@@ -43,6 +43,9 @@ pub enum Command {
     /// Label texts
     #[command(args_override_self = true, after_help = classify::EXAMPLES)]
     Classify(classify::Arguments),
+    /// Complete prompts with a model that was fine-tuned for it
+    #[command(args_override_self = true, after_help = complete::EXAMPLES)]
+    Complete(Box<complete::Arguments>),
     /// Measure a model's loss and perplexity on a split
     #[command(args_override_self = true, after_help = eval::EXAMPLES)]
     Eval(eval::Arguments),
@@ -77,6 +80,7 @@ impl Command {
             Command::Train(arguments) => train::run(*arguments),
             Command::Finetune(arguments) => finetune::run(arguments),
             Command::Classify(arguments) => classify::run(arguments),
+            Command::Complete(arguments) => complete::run(*arguments),
             Command::Eval(arguments) => eval::run(arguments),
             Command::Generate(arguments) => generate::run(arguments),
             Command::Score(arguments) => score::run(arguments),

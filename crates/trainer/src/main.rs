@@ -4,6 +4,7 @@
 mod classify;
 mod cli;
 mod commands;
+mod complete;
 mod config;
 mod corpus;
 mod device;

@@ -22,6 +22,15 @@ impl Packing {
         if self.positions == 0 { 0.0 } else { self.empty as f64 / self.positions as f64 }
     }
 
+    /// The row at a place of an epoch: all of them, in an order that (seed, epoch) chooses.
+    ///
+    /// # Panics
+    /// When there are no more rows than `place`.
+    pub fn row(&self, place: usize, seed: u64, epoch: u64) -> &Vec<usize> {
+        assert!(place < self.rows.len(), "row {place} of {}", self.rows.len());
+        &self.rows[permuted(place as u64, self.rows.len() as u64, seed, epoch) as usize]
+    }
+
     fn new(rows: Vec<Vec<usize>>, lengths: &[usize], T: usize) -> Self {
         let positions = (rows.len() * T) as u64;
         let filled: usize = rows.iter().flatten().map(|sequence| lengths[*sequence]).sum();
@@ -137,6 +146,11 @@ mod tests {
             let filled: usize = lengths.iter().sum();
             prop_assert_eq!(packing.positions - packing.empty, filled as u64);
             prop_assert_eq!(&packing, &pack(&lengths, 20, Some((seed, epoch))), "a seed repeats");
+            let mut rows: Vec<_> = (0..packing.rows.len()).map(|place| packing.row(place, seed, epoch)).collect();
+            rows.sort();
+            let mut all: Vec<_> = packing.rows.iter().collect();
+            all.sort();
+            prop_assert_eq!(rows, all, "an epoch has every row once");
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! One file per command; training has a folder of its own.
 
 pub mod classify;
+pub mod complete;
 pub mod doctor;
 pub mod eval;
 pub mod export;

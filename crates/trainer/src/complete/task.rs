@@ -185,8 +185,7 @@ impl Task for Completion {
         folder::write_file(&run.join(REPORT), format!("{:#}\n", json!({ "test": report })).as_bytes())?;
         let mut text = format!("test: {}\n", report.lines());
         for (example, written) in test.examples.iter().zip(&written).take(3) {
-            let prompt: String =
-                line(&example.prompt).chars().rev().take(100).collect::<Vec<_>>().into_iter().rev().collect();
+            let prompt = ends(&line(&example.prompt));
             writeln!(text, "  {prompt}\n    written: {written}\n    right:   {}", line(&example.completion))?;
         }
         Ok(text + &format!("  {}\n{next}", file.display()))
@@ -195,6 +194,16 @@ impl Task for Completion {
     fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
+}
+
+/// A text's two ends, if it is long.
+fn ends(text: &str) -> String {
+    let cut = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let count = text.chars().count();
+    if count <= 120 {
+        return text.to_owned();
+    }
+    format!("{} … {}", &text[..cut(60)], &text[cut(count - 60)..])
 }
 
 #[cfg(test)]
@@ -209,6 +218,13 @@ mod tests {
         let parts = Parts { train: part(), valid: part(), test: None };
         let tokenizer = Tokenizer::build(&TokenizerSpec::Bytes, "").unwrap();
         Completion::new(parts, tokenizer, [2, 8], true, Learn::Completion, 1, (10, 4), Vec::new())
+    }
+
+    #[test]
+    fn long_texts_show_their_ends() {
+        assert_eq!(ends("kurz"), "kurz");
+        let long = "ä".repeat(70) + &"ö".repeat(70);
+        assert_eq!(ends(&long), format!("{} … {}", "ä".repeat(60), "ö".repeat(60)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn nvrtc() -> Vec<PathBuf> {
 }
 
 /// `wikigpt` with the emulator as its driver.
-fn emulated(line: &str) -> Command {
+pub fn emulated(line: &str) -> Command {
     let driver = target().join("emulator");
     assert!(driver.join("libcuda.so").is_file(), "no {}: run `cargo xtask emulator` first", driver.display());
     let mut command = wikigpt(line);

@@ -4,12 +4,15 @@
 //! [`Manifest`]. [`Dataset`] opens such a folder, [`Tokens`] are a split's tokens where they lie on the disk, and
 //! [`Batches`] deals them out in order. [`Tokenizer`] turns text into tokens and back.
 //!
+//! [`completion`] reads prompts with their answers, and lays several of them in one row.
+//!
 //! Every file is checked when it is opened, so that a damaged one is an error before training and not a wrong number in it.
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
 mod archive;
 mod atomic;
+pub mod completion;
 mod corpus;
 mod dataset;
 mod digest;
@@ -22,6 +25,7 @@ mod order;
 mod prepare;
 mod progress;
 mod shard;
+mod text_file;
 mod tokenizer;
 mod tokens;
 mod wikitext;
@@ -34,6 +38,7 @@ pub use order::{Batches, Order, Position};
 pub use prepare::{Prepare, Source, prepare};
 pub use progress::{Bar, Progress, Silent};
 pub use shard::{Format, MAX_SHARD_TOKENS, TokenSlice, Width};
+pub use text_file::read as read_text;
 pub use tokenizer::{
     LARGEST_BPE, SMALLEST_BPE, StreamDecoder, TOKENIZER_FILE, Tokenizer, TokenizerSpec, Utf8Stream,
 };

@@ -172,7 +172,7 @@ fn too_short(tokens: u64, B: usize, T: usize, ranks: usize) -> String {
 const ROUNDS: u64 = 8;
 
 /// The image of `index` under a permutation of 0..count that (seed, epoch) chooses.
-fn permuted(index: u64, count: u64, seed: u64, epoch: u64) -> u64 {
+pub(crate) fn permuted(index: u64, count: u64, seed: u64, epoch: u64) -> u64 {
     // Two halves of `bits` bits hold every index; below four times as many values as there are indices, so on average
     // fewer than four rounds of walking.
     let bits = (u64::BITS - (count - 1).leading_zeros()).div_ceil(2).max(1);

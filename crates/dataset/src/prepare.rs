@@ -14,6 +14,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest, Split, SplitInfo};
 use crate::progress::Progress;
 use crate::shard::{Format, MAX_SHARD_TOKENS, TokenWriter, Written};
+use crate::text_file;
 use crate::tokenizer::{Tokenizer, TokenizerSpec};
 
 /// Parts of a text that are encoded before their tokens are written: enough for all threads, little memory.
@@ -268,7 +269,7 @@ fn fetch(archive: &Archive, prepare: &Prepare, progress: &mut dyn Progress) -> R
 fn text_files(files: &[PathBuf], valid_fraction: f64) -> Result<Corpus> {
     let mut whole = Text::default();
     for path in files {
-        let text = read_utf8(path)?;
+        let text = text_file::read(path)?;
         if text.is_empty() {
             return Err(Error::file(path, "the file is empty: there is no text in it"));
         }
@@ -284,24 +285,6 @@ fn text_files(files: &[PathBuf], valid_fraction: f64) -> Result<Corpus> {
     }
     let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
     Ok(Corpus { texts, source: names.join(", "), archive_sha256: None })
-}
-
-/// A file's text, or where it is not text.
-fn read_utf8(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).while_trying("read", path)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let bytes = error.as_bytes();
-        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Error::file(
-            path,
-            format!(
-                "not UTF-8 text: byte {at} (0x{:02x}, in line {line}) is not part of a character; convert the file to \
-                 UTF-8",
-                bytes[at]
-            ),
-        )
-    })
 }
 
 /// A folder that is removed again, with those above it that had to be made, unless it is kept.

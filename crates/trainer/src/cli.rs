@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{classify, doctor, eval, export, finetune, generate, import, inspect, plan, prepare};
+use crate::commands::{
+    classify, complete, doctor, eval, export, finetune, generate, import, inspect, plan, prepare, score,
+};
 use crate::train;
 
 const AFTER_HELP: &str = "\
@@ -41,12 +43,18 @@ pub enum Command {
     /// Label texts
     #[command(args_override_self = true, after_help = classify::EXAMPLES)]
     Classify(classify::Arguments),
+    /// Complete prompts with a model that was fine-tuned for it
+    #[command(args_override_self = true, after_help = complete::EXAMPLES)]
+    Complete(Box<complete::Arguments>),
     /// Measure a model's loss and perplexity on a split
     #[command(args_override_self = true, after_help = eval::EXAMPLES)]
     Eval(eval::Arguments),
     /// Let a model write
     #[command(args_override_self = true, after_help = generate::EXAMPLES)]
     Generate(generate::Arguments),
+    /// Score texts beside references: BLEU, ROUGE-L, exact match and F1
+    #[command(args_override_self = true, after_help = score::EXAMPLES)]
+    Score(score::Arguments),
     /// Say what a model would cost, before anything is allocated
     #[command(args_override_self = true, after_help = plan::EXAMPLES)]
     Plan(Box<plan::Arguments>),
@@ -72,8 +80,10 @@ impl Command {
             Command::Train(arguments) => train::run(*arguments),
             Command::Finetune(arguments) => finetune::run(arguments),
             Command::Classify(arguments) => classify::run(arguments),
+            Command::Complete(arguments) => complete::run(*arguments),
             Command::Eval(arguments) => eval::run(arguments),
             Command::Generate(arguments) => generate::run(arguments),
+            Command::Score(arguments) => score::run(arguments),
             Command::Plan(arguments) => plan::run(*arguments),
             Command::Inspect(arguments) => inspect::run(arguments),
             Command::Import(arguments) => import::run(arguments),

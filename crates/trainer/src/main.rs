@@ -4,6 +4,7 @@
 mod classify;
 mod cli;
 mod commands;
+mod complete;
 mod config;
 mod corpus;
 mod device;
@@ -16,6 +17,7 @@ mod model;
 mod output;
 mod progress;
 mod run_folder;
+mod scores;
 mod seed;
 mod settings;
 mod shape;

@@ -1,6 +1,7 @@
 //! One file per command; training has a folder of its own.
 
 pub mod classify;
+pub mod complete;
 pub mod doctor;
 pub mod eval;
 pub mod export;
@@ -10,3 +11,4 @@ pub mod import;
 pub mod inspect;
 pub mod plan;
 pub mod prepare;
+pub mod score;

@@ -19,7 +19,7 @@ use wikigpt_ops::Ops;
 
 pub use flags::TuningFlags;
 pub use settings::Settings;
-pub use start::tune;
+pub use start::{FILE, tune};
 
 /// A micro-batch of examples (B,T).
 #[derive(Clone, Debug, Default)]

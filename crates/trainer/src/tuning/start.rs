@@ -16,7 +16,7 @@ use crate::run_folder::RunFolder;
 use crate::{folder, output};
 
 /// The file in a run's folder that says how it was fine-tuned.
-const FILE: &str = "finetune.toml";
+pub const FILE: &str = "finetune.toml";
 
 /// Fine-tunes a model in a run folder of its own: `out`, or the next number under `runs`. `record` is what the folder will
 /// say of how it was made.

@@ -1,6 +1,7 @@
 //! `wikigpt finetune`.
 
 pub mod classify;
+pub mod complete;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -19,11 +20,15 @@ enum Task {
     /// Tell texts apart by labels
     #[command(args_override_self = true, after_help = classify::EXAMPLES)]
     Classify(Box<classify::Arguments>),
+    /// Complete prompts: translate, summarise, answer
+    #[command(args_override_self = true, after_help = complete::EXAMPLES)]
+    Complete(Box<complete::Arguments>),
 }
 
 /// Fine-tunes.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.task {
         Task::Classify(arguments) => classify::run(*arguments),
+        Task::Complete(arguments) => complete::run(*arguments),
     }
 }

@@ -1,0 +1,176 @@
+//! `wikigpt finetune complete`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use toml::Table;
+use wikigpt_dataset::completion::{Encoder, Layout, Template, hold_out};
+
+use crate::complete::{Completion, ExampleFlags, Files, KeepName, Learn, Part, Parts, Texts, split_of};
+use crate::fault::bad_input;
+use crate::settings::{fraction, positive};
+use crate::tuning::{self, Settings, TuningFlags};
+use crate::{corpus, folder, model, output};
+
+/// What `--help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  wikigpt finetune complete runs/pairs --train train.en.gz train.de.gz --valid val.en.gz val.de.gz --template translate
+  wikigpt finetune complete runs/wikitext-2 --train squad.json --valid-share 0.2 --test-share 0.2 --template answer
+  wikigpt finetune complete gpt2/ --train pairs.jsonl --valid-share 0.1 --template \"Q: {prompt}\\nA: {completion}\"
+  echo \"a prompt\" | wikigpt complete runs/001
+
+Files are JSON lines {\"prompt\": …, \"completion\": …}, two files that belong together line by line, SQuAD's JSON, or articles in \
+WikiText's layout with their titles; any may be compressed with gzip. A template is translate, summarise, answer, or a text with \
+{prompt} in it; after the completion the model learns to end the text. The first batch is shown with what is learned of it marked. The \
+run's folder holds the checkpoint with the lowest validation loss, metrics.jsonl, and with --test the completions of that \
+model and their BLEU, ROUGE-L, exact match and F1. Ctrl-C and SIGTERM end it with the best checkpoint so far (exit status 0).";
+
+/// Flags of `wikigpt finetune complete`.
+#[derive(Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Arguments {
+    /// What to start from: a run folder, a checkpoint or a Hugging Face folder
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Examples to learn from: one file, or the prompts and the completions
+    #[arg(long, value_name = "FILE", num_args = 1..=2, required = true, help_heading = "Data")]
+    train: Vec<PathBuf>,
+    /// Examples to choose the best checkpoint by
+    #[arg(long, value_name = "FILE", num_args = 1..=2, help_heading = "Data")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    valid: Vec<PathBuf>,
+    /// Examples whose prompts the best model completes, to be measured
+    #[arg(long, value_name = "FILE", num_args = 1..=2, help_heading = "Data")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    test: Vec<PathBuf>,
+    /// Without --valid: the share of the training examples that is held back for it; whole articles of SQuAD's [default: 0.1]
+    #[arg(long, value_name = "X", conflicts_with = "valid", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_share: Option<f64>,
+    /// Without --test: the share that is held back for it
+    #[arg(long, value_name = "X", conflicts_with = "test", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test_share: Option<f64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    examples: ExampleFlags,
+    /// What stands around a prompt: translate, summarise, answer, or a text with {prompt} [default: nothing]
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Data")]
+    #[serde(skip)]
+    template: Option<String>,
+    /// Which end of a prompt that is too long is kept [default: end; start for articles]
+    #[arg(long, help_heading = "Data")]
+    #[serde(skip)]
+    keep: Option<KeepName>,
+    /// Positions of a row [default: the model's context]
+    #[arg(long, value_name = "T", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<usize>,
+    /// An example a row, instead of several with attention kept inside each
+    #[arg(long, help_heading = "Training")]
+    no_packing: bool,
+    /// What is learned of an example
+    #[arg(long, default_value = "completion", help_heading = "Training")]
+    loss: Learn,
+    /// Tokens that a completion has at most when the model writes [default: as many as the longest that it learned]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    #[serde(skip)]
+    max_new_tokens: Option<usize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    tuning: TuningFlags,
+}
+
+/// Fine-tunes a model to complete prompts.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let flags = &arguments.tuning;
+    positive("batch", flags.batch)?;
+    for (name, share) in [("valid-share", arguments.valid_share), ("test-share", arguments.test_share)] {
+        fraction(name, share.unwrap_or(0.0))?;
+    }
+    if let Some(out) = &flags.out {
+        folder::check_new(out, "--out")?;
+    }
+    let template = arguments.template.as_deref().map(str::parse::<Template>).transpose()?.unwrap_or_default();
+    let base = model::open(&arguments.model)?;
+    if base.config.is_classifier() {
+        bad_input!("{}: a classifier: only a language model completes prompts", arguments.model.display());
+    }
+    let tokenizer = corpus::tokenizer_of(&base.folder, &base.config)?;
+    let context = arguments.context.unwrap_or(base.config.context);
+    if !(2..=base.config.context).contains(&context) {
+        bad_input!(
+            "--context {context}: must be at least 2 and at most the model's context of {}",
+            base.config.context
+        );
+    }
+    let titles = Layout::of(&arguments.train) == Some(Layout::Titles);
+    let keep = arguments.keep.unwrap_or(if titles { KeepName::Start } else { KeepName::End });
+
+    let [train, valid, test] = examples(&arguments)?;
+    let encoder = Encoder::new(&tokenizer, &template, keep.into())?;
+    let mut texts = Texts { encoder, context, long: arguments.examples.long };
+    let train = Part::new("train".into(), train, &mut texts)?;
+    let valid = Part::new("valid".into(), valid, &mut texts)?;
+    let test = match test.is_empty() {
+        true => None,
+        false => Some(Part::new("test".into(), test, &mut texts)?),
+    };
+    let mut lengths: Vec<usize> =
+        train.sequences.iter().map(|sequence| sequence.tokens.len() - sequence.prompt).collect();
+    lengths.sort_unstable();
+    let most = arguments.max_new_tokens.or(lengths.last().copied()).unwrap_or(1).min(context - 1);
+    positive("max-new-tokens", most)?;
+    // A few completions that are much longer than the others are not worth a part of every prompt.
+    let room = lengths[(lengths.len() - 1) * 95 / 100].min(most);
+    let mut prompts = Vec::new();
+    for example in test.iter().flat_map(|test| &test.examples) {
+        prompts.push(texts.encoder.prompt(&example.prompt, base.config.context - room)?);
+    }
+    let end = (texts.encoder.end(), most);
+    drop(texts);
+
+    let mut record = Table::try_from(&arguments)?;
+    record.insert("template".into(), template.to_string().into());
+    record.insert("keep".into(), toml::Value::try_from(keep)?);
+    record.insert("max-new-tokens".into(), toml::Value::try_from(most)?);
+    record.insert("room".into(), toml::Value::try_from(room)?);
+    let parts = Parts { train, valid, test };
+    let packed = !arguments.no_packing;
+    let shape = [flags.batch, context];
+    let mut task = Completion::new(parts, tokenizer, shape, packed, arguments.loss, flags.seed, end, prompts);
+    output::note(&task.describe());
+    let settings = Settings::resolve(flags, &base.config, tuning::Task::batches(&task))?;
+    tuning::tune(&base.config, base.params, &mut task, &settings, flags.out.as_deref(), &record)
+}
+
+/// The examples to learn from, to choose by, and to be measured on: those of the files, or shares of the first.
+fn examples(arguments: &Arguments) -> Result<[Vec<wikigpt_dataset::completion::Example>; 3]> {
+    let read = |flag, paths: &[PathBuf]| {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        Files { flag, paths }.read(arguments.examples.format, split_of(flag))
+    };
+    let mut train = read("--train", &arguments.train)?;
+    let (mut valid, mut test) = (read("--valid", &arguments.valid)?, read("--test", &arguments.test)?);
+    let seed = arguments.tuning.seed;
+    // Shares are of all that the file had.
+    let test_share = arguments.test_share.unwrap_or(0.0);
+    if test_share > 0.0 {
+        (train, test) = hold_out(train, test_share, seed);
+    }
+    if valid.is_empty() {
+        let share = arguments.valid_share.unwrap_or(0.1) / (1.0 - test_share);
+        (train, valid) = hold_out(train, share.min(1.0), seed);
+    }
+    for (name, part) in [("learn from", &train), ("choose the best checkpoint by", &valid)] {
+        if part.is_empty() {
+            bad_input!("no example is left to {name}: give more, or other shares to hold back");
+        }
+    }
+    Ok([train, valid, test])
+}

@@ -1,0 +1,262 @@
+//! Completing as a task of fine-tuning.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::json;
+use wikigpt_dataset::Tokenizer;
+use wikigpt_dataset::completion::{Packing, one_a_row, pack};
+use wikigpt_gpt::{Sampling, Trainer};
+use wikigpt_ops::Ops;
+
+use super::Part;
+use super::marked::marked;
+use super::rows::fill;
+use super::writing::{Report, Writer, line};
+use crate::fault::BadInput;
+use crate::tuning::{Batch, Score, Task};
+use crate::{folder, output, signals};
+
+/// The file with all figures, in a run's folder.
+const REPORT: &str = "completion.json";
+
+/// What is learned of an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learn {
+    /// The completion only
+    Completion,
+    /// The prompt too
+    All,
+}
+
+/// Examples by what they are for.
+pub struct Parts {
+    pub train: Part,
+    pub valid: Part,
+    /// Completed by the best model.
+    pub test: Option<Part>,
+}
+
+/// Prompts to learn to complete.
+pub struct Completion {
+    parts: Parts,
+    tokenizer: Tokenizer,
+    /// Rows of a batch.
+    B: usize,
+    /// Positions of a row.
+    T: usize,
+    packed: bool,
+    learn: Learn,
+    seed: u64,
+    train: Packing,
+    valid: Packing,
+    /// The token that ends a completion.
+    end: u32,
+    /// Tokens that a completion has at most when the model writes.
+    most: usize,
+    /// The test prompts, as the model completes them.
+    prompts: Vec<Vec<u32>>,
+    /// Whether the first batch has been shown.
+    shown: bool,
+}
+
+impl Completion {
+    /// Batches of at most B rows of T positions.
+    pub fn new(
+        parts: Parts,
+        tokenizer: Tokenizer,
+        [B, T]: [usize; 2],
+        packed: bool,
+        learn: Learn,
+        seed: u64,
+        (end, most): (u32, usize),
+        prompts: Vec<Vec<u32>>,
+    ) -> Completion {
+        let lay = |part: &Part, order| {
+            if packed { pack(&part.lengths(), T, order) } else { one_a_row(&part.lengths(), T, order) }
+        };
+        let (train, valid) = (lay(&parts.train, Some((seed, 0))), lay(&parts.valid, None));
+        Completion {
+            parts,
+            tokenizer,
+            B,
+            T,
+            packed,
+            learn,
+            seed,
+            train,
+            valid,
+            end,
+            most,
+            prompts,
+            shown: false,
+        }
+    }
+
+    /// What packing saves, for a person.
+    pub fn describe(&self) -> String {
+        let Packing { rows, .. } = &self.train;
+        let sequences = self.parts.train.sequences.len();
+        if !self.packed {
+            return format!("rows    {sequences}, an example each");
+        }
+        format!(
+            "rows    {} for {sequences} examples: {:.1} in each, {:.1} % of the positions are padding ({:.1} % without packing)",
+            rows.len(),
+            sequences as f64 / rows.len() as f64,
+            100.0 * self.train.waste(),
+            100.0 * one_a_row(&self.parts.train.lengths(), self.T, None).waste()
+        )
+    }
+
+    /// A batch of rows.
+    fn fill(&self, batch: &mut Batch, part: &Part, rows: &[Vec<usize>]) {
+        // Rows of one example each are padded to the longest of the batch, packed ones are full.
+        let longest = |row: &Vec<usize>| row.iter().map(|i| part.sequences[*i].positions()).sum();
+        let T = if self.packed { self.T } else { rows.iter().map(longest).max().unwrap_or(1) };
+        fill(batch, rows, T, &part.sequences, self.learn == Learn::All);
+    }
+}
+
+impl Task for Completion {
+    fn shape(&self) -> (usize, usize) {
+        (self.B, self.T)
+    }
+
+    fn batches(&self) -> u64 {
+        self.train.rows.len().div_ceil(self.B) as u64
+    }
+
+    /// Rows stay as they are; which of them a batch has is new in each epoch.
+    fn batch(&mut self, epoch: u64, index: u64, batch: &mut Batch) -> Result<()> {
+        let first = index as usize * self.B;
+        let places = first..self.train.rows.len().min(first + self.B);
+        let chosen: Vec<Vec<usize>> =
+            places.map(|place| self.train.row(place, self.seed, epoch).clone()).collect();
+        self.fill(batch, &self.parts.train, &chosen);
+        if batch.weight() == 0.0 {
+            let what = "nothing to learn in it: every completion is empty or was cut off";
+            return Err(BadInput::new(format!("batch {index} of epoch {epoch} has {what}")).into());
+        }
+        if !self.shown {
+            self.shown = true;
+            output::note(&marked(batch, &self.tokenizer));
+        }
+        Ok(())
+    }
+
+    fn evaluate<O: Ops>(&mut self, trainer: &mut Trainer<O>) -> Result<Option<Score>> {
+        let mut batch = Batch::default();
+        let (mut sum, mut count) = (0.0, 0.0);
+        for rows in self.valid.rows.chunks(self.B) {
+            if signals::stop_requested() {
+                return Ok(None);
+            }
+            self.fill(&mut batch, &self.parts.valid, rows);
+            trainer.reshape(batch.B, batch.T)?;
+            let weight = batch.weight();
+            sum += trainer.forward(batch.view())? * weight;
+            count += weight;
+        }
+        let loss = sum / count;
+        Ok(Some(Score { loss, targets: count as u64, scores: BTreeMap::new(), merit: -loss }))
+    }
+
+    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<String> {
+        let next = format!("next: echo \"a prompt\" | wikigpt complete {}", run.display());
+        let Some(test) = &self.parts.test else { return Ok(next) };
+        let context = trainer.config().context;
+        let Completion { tokenizer, end, most, .. } = self;
+        let writer = Writer { tokenizer, end: *end, most: *most, context, sampling: Sampling::GREEDY };
+        let mut generator = trainer.generator(self.B.min(test.examples.len()))?;
+        let written: Vec<String> =
+            writer.write(&mut generator, &self.prompts)?.iter().map(|text| line(text)).collect();
+        if written.len() < test.examples.len() {
+            return Ok(format!("stopped while writing completions\n{next}"));
+        }
+        let file = run.join("completions-test.txt");
+        folder::write_file(&file, (written.join("\n") + "\n").as_bytes())?;
+        let report = Report::new(written.iter().map(String::as_str).zip(&test.examples));
+        folder::write_file(&run.join(REPORT), format!("{:#}\n", json!({ "test": report })).as_bytes())?;
+        let mut text = format!("test: {}\n", report.lines());
+        for (example, written) in test.examples.iter().zip(&written).take(3) {
+            let prompt = ends(&line(&example.prompt));
+            writeln!(text, "  {prompt}\n    written: {written}\n    right:   {}", line(&example.completion))?;
+        }
+        Ok(text + &format!("  {}\n{next}", file.display()))
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}
+
+/// A text's two ends, if it is long.
+fn ends(text: &str) -> String {
+    let cut = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+    let count = text.chars().count();
+    if count <= 120 {
+        return text.to_owned();
+    }
+    format!("{} … {}", &text[..cut(60)], &text[cut(count - 60)..])
+}
+
+#[cfg(test)]
+mod tests {
+    use wikigpt_dataset::TokenizerSpec;
+    use wikigpt_dataset::completion::Sequence;
+
+    use super::*;
+
+    fn completion(sequences: Vec<Sequence>) -> Completion {
+        let part = || Part { name: String::new(), examples: Vec::new(), sequences: sequences.clone() };
+        let parts = Parts { train: part(), valid: part(), test: None };
+        let tokenizer = Tokenizer::build(&TokenizerSpec::Bytes, "").unwrap();
+        Completion::new(parts, tokenizer, [2, 8], true, Learn::Completion, 1, (10, 4), Vec::new())
+    }
+
+    #[test]
+    fn long_texts_show_their_ends() {
+        assert_eq!(ends("kurz"), "kurz");
+        let long = "ä".repeat(70) + &"ö".repeat(70);
+        assert_eq!(ends(&long), format!("{} … {}", "ä".repeat(60), "ö".repeat(60)));
+    }
+
+    #[test]
+    fn a_batch_with_nothing_to_learn_is_refused() {
+        let sequence = |len: u32, prompt| Sequence { tokens: (0..len).collect(), prompt };
+        let mut batch = Batch::default();
+        let mut good = completion(vec![sequence(6, 3), sequence(6, 6)]);
+        good.batch(0, 0, &mut batch).unwrap();
+        assert_eq!(batch.weight(), 3.0);
+        let mut bad = completion(vec![sequence(6, 6), sequence(4, 4)]);
+        let error = bad.batch(0, 0, &mut batch).unwrap_err().to_string();
+        assert!(error.contains("batch 0 of epoch 0 has nothing to learn in it"), "{error}");
+    }
+
+    #[test]
+    fn an_epoch_has_every_example_once() {
+        let sequence = |n: u32| Sequence { tokens: vec![n; 2 + n as usize % 5], prompt: 1 };
+        let mut task = completion((0..23).map(sequence).collect());
+        for epoch in 0..3 {
+            let mut seen = Vec::new();
+            for index in 0..task.batches() {
+                let mut batch = Batch::default();
+                task.batch(epoch, index, &mut batch).unwrap();
+                let at_start = |n: &usize| batch.starts[*n] as usize == n % batch.T;
+                let texts = (0..batch.B * batch.T).filter(at_start);
+                // Padding begins nothing that is learned.
+                seen.extend(
+                    texts.filter(|n| batch.targets[*n] != wikigpt_ops::IGNORE).map(|n| batch.inputs[n]),
+                );
+            }
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..23), "epoch {epoch}");
+        }
+    }
+}

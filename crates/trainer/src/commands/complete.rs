@@ -72,6 +72,9 @@ pub struct Arguments {
     /// Draw from the fewest tokens whose probabilities sum to P only
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
+    /// Divides the logits of tokens that are in the text already: above 1 for less repetition
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    repetition_penalty: f64,
     /// Repeats what is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -122,8 +125,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let room = stored.room.filter(|_| arguments.max_new_tokens.is_none()).unwrap_or(most).min(most);
     positive("batch", arguments.batch)?;
     let keep = arguments.keep.or(stored.keep).unwrap_or(KeepName::End);
-    let Arguments { temperature, top_k, top_p, seed, .. } = arguments;
-    let sampling = Sampling { temperature, top_k, top_p, seed, ..Sampling::GREEDY };
+    let Arguments { temperature, top_k, top_p, repetition_penalty, seed, .. } = arguments;
+    let sampling = Sampling { temperature, top_k, top_p, repetition_penalty, seed };
     let prompts = Prompts {
         encoder: Encoder::new(&tokenizer, &template, keep.into())?,
         most: config.context - room,

@@ -1,10 +1,12 @@
 //! Letting a model write completions, and measuring them.
 
+use std::ops::ControlFlow;
+
 use anyhow::Result;
 use serde::Serialize;
 use wikigpt_dataset::Tokenizer;
 use wikigpt_dataset::completion::Example;
-use wikigpt_gpt::{Generator, Sampler, Sampling};
+use wikigpt_gpt::{Generator, Job, Sampler, Sampling, write};
 use wikigpt_ops::Ops;
 
 use crate::scores::Scores;
@@ -23,68 +25,37 @@ pub struct Writer<'a> {
     pub sampling: Sampling,
 }
 
-/// A completion under way in a slot of a generator.
-struct UnderWay {
-    /// The prompt's.
-    number: usize,
-    sampler: Sampler,
-    written: Vec<u32>,
-    /// Tokens that it has at most.
-    most: usize,
-}
-
 impl Writer<'_> {
     /// Refuses what cannot be drawn by.
     pub fn check(&self) -> Result<()> {
         Ok(Sampler::new(self.sampling).map(drop)?)
     }
 
-    /// The completions of prompts, as many at once as the generator has slots: where one ends the next begins. If a signal comes, those of
-    /// the first prompts only.
+    /// The completions of prompts, as many at once as the generator has slots. If a signal comes, those of the first prompts only.
     pub fn write<O: Ops>(&self, generator: &mut Generator<O>, prompts: &[Vec<u32>]) -> Result<Vec<String>> {
-        let mut done: Vec<Option<String>> = vec![None; prompts.len()];
-        let mut slots: Vec<Option<UnderWay>> = (0..generator.slots()).map(|_| None).collect();
-        let mut waiting = prompts.iter().enumerate();
-        let mut next = Vec::with_capacity(slots.len());
-        while !signals::stop_requested() {
-            for (slot, free) in slots.iter_mut().enumerate().filter(|(_, under_way)| under_way.is_none()) {
-                let Some((number, prompt)) = waiting.next() else { break };
-                generator.prefill(slot, prompt)?;
-                *free = Some(self.begin(number, prompt)?);
+        let mut written: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
+        let mut is_whole = vec![false; prompts.len()];
+        // The last token written is no input.
+        let most: Vec<usize> =
+            prompts.iter().map(|prompt| self.most.min(self.context + 1 - prompt.len())).collect();
+        let jobs = prompts.iter().zip(&most).enumerate().map(|(number, (prompt, most))| {
+            let seed = self.sampling.seed.wrapping_add(number as u64);
+            Job { prompt: prompt.clone(), sampling: Sampling { seed, ..self.sampling }, most: *most }
+        });
+        write(generator, jobs.take_while(|_| !signals::stop_requested()), |number, token| {
+            let is_end = token == self.end;
+            if !is_end {
+                written[number].push(token);
             }
-            next.clear();
-            for (slot, place) in slots.iter_mut().enumerate() {
-                let Some(under_way) = place else { continue };
-                let token = under_way.sampler.sample(generator.logits(slot))?;
-                let is_end = token == self.end;
-                if !is_end {
-                    under_way.written.push(token);
-                }
-                if is_end || under_way.written.len() == under_way.most {
-                    done[under_way.number] = Some(self.text(&under_way.written));
-                    *place = None;
-                } else {
-                    next.push((slot, token));
-                }
+            is_whole[number] = is_end || written[number].len() == most[number];
+            if is_end || signals::stop_requested() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
-            if !next.is_empty() {
-                generator.step(&next)?;
-            } else if waiting.len() == 0 {
-                break;
-            }
-        }
-        Ok(done.into_iter().map_while(|text| text).collect())
-    }
-
-    fn begin(&self, number: usize, prompt: &[u32]) -> Result<UnderWay> {
-        let seed = self.sampling.seed.wrapping_add(number as u64);
-        Ok(UnderWay {
-            number,
-            sampler: Sampler::new(Sampling { seed, ..self.sampling })?,
-            written: Vec::new(),
-            // The last token written is no input.
-            most: self.most.min(self.context + 1 - prompt.len()),
-        })
+        })?;
+        let whole = written.iter().zip(is_whole).take_while(|(_, is_whole)| *is_whole);
+        Ok(whole.map(|(written, _)| self.text(written)).collect())
     }
 
     /// A completion's text, without white space around it.

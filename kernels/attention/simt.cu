@@ -346,7 +346,7 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
     const Dropout dropout{seed, site, threshold, scale};
     const Head head(NH);
     const Starts starts(all_starts, head, T);
-    const int first = blockIdx.y * B::ROWS, end = starts.end_of_queries<B::ROWS>(first, first + B::ROWS);
+    const int first = blockIdx.y * B::ROWS;
     const auto q = head.part(qkv, T, 0), d_outs = head.rows(dout, T);
 
     typename B::Sums dk, dv;
@@ -354,7 +354,9 @@ extern "C" __global__ void __launch_bounds__(Backward::THREADS)
     B::clear(dv);
     B::fetch(keys, head.part(qkv, T, 1), first);
     B::fetch(values, head.part(qkv, T, 2), first);
-    for (int t0 = first; t0 < end; t0 += B::ROWS) {
+    for (int t0 = first; t0 < T; t0 += B::ROWS) {
+        // Later queries start no earlier.
+        if (STARTS && starts.at(t0) >= first + B::ROWS) break;
         __syncthreads();
         B::fetch(queries, q, t0);
         B::fetch(douts, d_outs, t0);

@@ -220,8 +220,8 @@ async fn completions(State(app): Shared, request: Request) -> Answer {
     let own_seed = asked.seed.unwrap_or(id);
     for choice in 0..count {
         let (prompt, sample) = (choice / asked.n, choice % asked.n);
-        // The first of a prompt's texts is what it would be alone.
-        let seed = if sample == 0 { own_seed } else { seed::mix(own_seed, sample as u64) };
+        // As `wikigpt generate --samples` has it: the first of a prompt's texts is what it would be alone.
+        let seed = own_seed.wrapping_add(sample as u64);
         let order = Order {
             choice,
             prompt: prompts[prompt].clone(),
@@ -239,7 +239,7 @@ async fn completions(State(app): Shared, request: Request) -> Answer {
             attention: asked.attention,
             deadline,
             answers: answers.clone(),
-            place: places.split(1),
+            _place: places.split(1),
         };
         engine.send(order).map_err(|_| Problem::stopping())?;
     }

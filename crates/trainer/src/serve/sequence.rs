@@ -33,7 +33,7 @@ pub struct Order {
     /// Where the text goes; nobody may be there any more.
     pub answers: UnboundedSender<Event>,
     /// Its place among those that run and wait: given back when this is dropped.
-    pub place: Option<OwnedSemaphorePermit>,
+    pub _place: Option<OwnedSemaphorePermit>,
 }
 
 /// What becomes of a text.

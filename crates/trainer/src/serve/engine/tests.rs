@@ -91,7 +91,7 @@ fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) 
         attention: false,
         deadline: Instant::now() + time,
         answers,
-        place: None,
+        _place: None,
     };
     orders.send(order).unwrap();
     events

@@ -33,56 +33,37 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What is nearly a request for completions: known fields with values of all kinds, right ones among them.
+/// What is nearly a request for completions: mostly known fields with right values.
 fn nearly() -> impl Strategy<Value = Value> {
-    let right = |name: &'static str| match name {
-        "prompt" => prop_oneof![
-            ".{0,20}".prop_map(Value::from),
-            vec(0_u32..300, 0..20).prop_map(Value::from),
-            vec(".{0,5}", 0..6).prop_map(Value::from),
-        ]
-        .boxed(),
-        "stop" => {
-            prop_oneof![".{0,3}".prop_map(Value::from), vec(".{0,3}", 0..6).prop_map(Value::from)].boxed()
-        }
-        "stream_options" => any::<bool>().prop_map(|usage| json!({"include_usage": usage})).boxed(),
-        "temperature" | "top_p" | "repetition_penalty" => (0.0..1.5).prop_map(Value::from).boxed(),
-        "echo" | "stream" | "attention" => any::<bool>().prop_map(Value::from).boxed(),
-        _ => (0_u32..8).prop_map(Value::from).boxed(),
-    };
-    let names = [
-        "prompt",
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "n",
-        "stop",
-        "seed",
-        "logprobs",
-        "echo",
-        "stream",
-        "attention",
-        "stream_options",
-        "best_of",
-        "suffix",
-        "logit_bias",
-        "user",
-        "presence_penalty",
-        "input",
-        "model",
+    const NUMBERS: [&str; 5] = ["max_tokens", "top_k", "n", "seed", "logprobs"];
+    const SHARES: [&str; 3] = ["temperature", "top_p", "repetition_penalty"];
+    const FLAGS: [&str; 3] = ["echo", "stream", "attention"];
+    const OTHERS: [&str; 8] =
+        ["prompt", "stop", "stream_options", "best_of", "suffix", "logit_bias", "input", "model"];
+    let named =
+        |names: &[&str]| prop::sample::select(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+    let prompt = prop_oneof![
+        ".{0,4}".prop_map(Value::from),
+        vec(0_u32..256, 0..16).prop_map(Value::from),
+        vec(".{0,3}", 1..6).prop_map(Value::from),
     ];
-    let field = prop::sample::select(names.to_vec()).prop_flat_map(move |name| {
-        let value = prop_oneof![6 => right(name), 1 => anything().boxed()];
-        (Just(name.to_owned()), value)
-    });
+    let stop = prop_oneof![".{1,3}".prop_map(Value::from), vec(".{1,3}", 0..6).prop_map(Value::from)];
+    let field = prop_oneof![
+        6 => (named(&NUMBERS), (1_u32..8).prop_map(Value::from)),
+        3 => (named(&SHARES), (0.01..1.0).prop_map(Value::from)),
+        3 => (named(&FLAGS), any::<bool>().prop_map(Value::from)),
+        6 => (Just("prompt".to_owned()), prompt),
+        3 => (Just("stop".to_owned()), stop),
+        1 => (Just("stream_options".to_owned()), any::<bool>().prop_map(|usage| json!({"include_usage": usage}))),
+        3 => (named(&[&NUMBERS[..], &SHARES, &FLAGS, &OTHERS].concat()), anything()),
+    ];
     vec(field, 0..6).prop_map(|fields| Value::Object(fields.into_iter().collect()))
 }
 
 /// The bytes of a request, and whether it is one: else it may never end, and has to say that no more will come.
 fn hostile() -> impl Strategy<Value = (Vec<u8>, bool)> {
     let path = prop_oneof![
-        4 => Just("/v1/completions".to_owned()),
+        12 => Just("/v1/completions".to_owned()),
         1 => Just("/classify".to_owned()),
         1 => Just("/v1/models".to_owned()),
         1 => Just("/".to_owned()),
@@ -90,7 +71,7 @@ fn hostile() -> impl Strategy<Value = (Vec<u8>, bool)> {
     ];
     let method = prop_oneof![6 => Just("POST".to_owned()), 1 => Just("GET".to_owned()), 1 => "[!-~]{1,8}"];
     let body = prop_oneof![
-        4 => nearly().prop_map(|body| body.to_string().into_bytes()),
+        6 => nearly().prop_map(|body| body.to_string().into_bytes()),
         2 => anything().prop_map(|body| body.to_string().into_bytes()),
         1 => vec(any::<u8>(), 0..80),
         // JSON with a byte that is another.
@@ -156,7 +137,7 @@ fn ten_thousand_requests_and_none_ends_it() {
     let sums: Vec<usize> = (0..6).map(|class| counts.iter().map(|counts| counts[class]).sum()).collect();
     println!("without HTTP, and by class of status: {sums:?}");
     // The requests are of all kinds: some are right, some wrong, some nothing at all.
-    assert!(sums[2] > REQUESTS / 10 && sums[4] > REQUESTS / 4, "{sums:?}");
+    assert!(sums[2] > REQUESTS / 20 && sums[4] > REQUESTS / 4, "{sums:?}");
     assert!(server.child.try_wait().unwrap().is_none(), "the server ended");
     server.wait_until_busy(0);
     assert_eq!(server.complete(greedy)["choices"], before);

@@ -13,3 +13,4 @@ mod generate;
 mod parity;
 mod resume;
 mod scores;
+mod serve;

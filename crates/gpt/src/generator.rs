@@ -4,6 +4,7 @@ use wikigpt_ops::{Act, Ops, Slot, Stat, Tok};
 
 use crate::activations::{Activations, Purpose, lay_out};
 use crate::arena::size;
+use crate::attention::attention;
 use crate::batch::Text;
 use crate::block::Attend;
 use crate::model::{self, Regularize};
@@ -117,6 +118,16 @@ impl<'a, O: Ops> Generator<'a, O> {
         &self.cache.logits[slot * V..][..V]
     }
 
+    /// How much the last token given in a slot looks at each token that the model sees, itself included: the last layer's
+    /// attention, averaged over its heads.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no such slot, or the last prompt or step was not its own; [`Error::Ops`] when the device
+    /// fails.
+    pub fn attention(&mut self, slot: usize) -> Result<Vec<f32>> {
+        self.cache.attention(self.backend.get(), slot)
+    }
+
     /// How many tokens the model sees now in a slot.
     ///
     /// # Panics
@@ -159,6 +170,8 @@ struct Cache {
     history: Vec<u32>,
     /// Positions of each slot in use.
     pos: Vec<usize>,
+    /// The slots of the last pass, in its order.
+    passed: Vec<usize>,
     /// Tokens on their way to the device, and logits (B,Vp) on theirs from it.
     staging: Vec<u32>,
     arriving: Vec<f32>,
@@ -204,6 +217,7 @@ impl Cache {
             held: ops.alloc(slots)?,
             history: vec![0; size(&[slots, Tmax])?],
             pos: vec![0; slots],
+            passed: Vec::with_capacity(slots),
             staging: vec![0; most],
             arriving: vec![0.0; size(&[slots, shape.Vp])?],
             logits: vec![0.0; size(&[slots, shape.V])?],
@@ -348,12 +362,31 @@ impl Cache {
     /// Takes the logits of the last pass, whose sequences have these slots.
     fn take_logits<O: Ops>(&mut self, ops: &mut O, slots: impl ExactSizeIterator<Item = usize>) -> Result {
         let Shape { V, Vp, .. } = self.shape;
+        self.passed.clear();
         let arriving = &mut self.arriving[..slots.len() * Vp];
         ops.download(arriving, self.a.logits)?;
         for (slot, row) in slots.zip(arriving.chunks_exact(Vp)) {
             self.logits[slot * V..][..V].copy_from_slice(&row[..V]);
+            self.passed.push(slot);
         }
         Ok(())
+    }
+
+    fn attention<O: Ops>(&mut self, ops: &mut O, slot: usize) -> Result<Vec<f32>> {
+        self.check(slot, &[])?;
+        let (Tmax, Shape { C, HS, .. }) = (self.Tmax, self.shape);
+        let row = self.passed.iter().position(|passed| *passed == slot);
+        let last = self.layers.last().zip(self.a.blocks.last());
+        let (Some(row), Some(((keys, _), block))) = (row, last) else {
+            return Err(Error::Config(format!("the last prompt or step was not slot {slot}'s")));
+        };
+        // All blocks share one block's memory: (B,T,3C), left by the last.
+        let T = block.qkv.len / (self.passed.len() * 3 * C);
+        let at = ((row + 1) * T - 1) * 3 * C;
+        let (mut query, mut held) = (vec![0.0; C], vec![0.0; self.pos[slot] * C]);
+        ops.download(&mut query, block.qkv.slice(at..at + C))?;
+        ops.download(&mut held, keys.slice(slot * Tmax * C..(slot * Tmax + self.pos[slot]) * C))?;
+        Ok(attention(&query, &held, HS))
     }
 
     fn fork<O: Ops>(&mut self, ops: &mut O, from: usize, to: usize) -> Result {
@@ -375,5 +408,53 @@ impl Cache {
         self.logits.copy_within(from * V..(from + 1) * V, to * V);
         self.pos[to] = pos;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wikigpt_ops::reference::Reference;
+
+    use super::*;
+    use crate::init;
+
+    /// What is told of the attention is what the ops gathered by: with one head, att = Σ p·v.
+    #[test]
+    fn attention_is_that_of_the_last_pass() {
+        let config = Config { n_head: 1, n_embd: 12, context: 16, ..Config::preset("tiny", 256).unwrap() };
+        let mut params = init(&config, 3).unwrap();
+        // Far from the even attention of small initial weights.
+        params.iter_mut().for_each(|param| *param *= 20.0);
+        let mut generator = Generator::new(Reference::new(), &config, &params, 3).unwrap();
+        let (C, Tmax) = (config.n_embd, config.context);
+        let check = |generator: &mut Generator<Reference>, slot: usize, row: usize, T: usize| {
+            let weights = generator.attention(slot).unwrap();
+            assert_eq!(weights.len(), generator.window(slot));
+            let (cache, ops) = (&generator.cache, generator.backend.get());
+            let mut values = vec![0.0; weights.len() * C];
+            let (_, held) = cache.layers[config.n_layer - 1];
+            ops.download(&mut values, held.slice(slot * Tmax * C..slot * Tmax * C + values.len())).unwrap();
+            let (mut att, at) = (vec![0.0; C], ((row + 1) * T - 1) * C);
+            ops.download(&mut att, cache.a.blocks[0].att.slice(at..at + C)).unwrap();
+            for (c, att) in att.iter().enumerate() {
+                let gathered: f32 = weights.iter().zip(values.chunks_exact(C)).map(|(p, v)| p * v[c]).sum();
+                assert!((gathered - att).abs() < 1e-4 * (1.0 + att.abs()), "{gathered} instead of {att}");
+            }
+            let largest = weights.iter().copied().fold(0.0, f32::max);
+            assert!(largest > 2.0 / weights.len() as f32, "too even to tell anything: {weights:?}");
+        };
+        generator.prefill(2, &[7, 80, 91, 200, 4]).unwrap();
+        check(&mut generator, 2, 0, 5);
+        generator.prefill(0, &[9, 8, 7]).unwrap();
+        assert!(generator.attention(2).is_err() && generator.attention(3).is_err());
+        generator.step(&[(2, 12), (0, 13)]).unwrap();
+        check(&mut generator, 2, 0, 1);
+        check(&mut generator, 0, 1, 1);
+        assert!(generator.attention(1).is_err());
+        // The older half forgotten.
+        for token in 0..14 {
+            generator.step(&[(0, token), (2, token + 1)]).unwrap();
+        }
+        check(&mut generator, 0, 0, 1);
     }
 }

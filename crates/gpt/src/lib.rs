@@ -30,6 +30,7 @@
 
 mod activations;
 mod arena;
+mod attention;
 mod batch;
 mod beam;
 mod block;

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     classify, complete, doctor, eval, export, finetune, generate, import, inspect, plan, prepare, score,
+    serve,
 };
 use crate::train;
 
@@ -55,6 +56,9 @@ pub enum Command {
     /// Score texts beside references: BLEU, ROUGE-L, exact match and F1
     #[command(args_override_self = true, after_help = score::EXAMPLES)]
     Score(score::Arguments),
+    /// Answer requests over HTTP as OpenAI does, and show a page to try a model in
+    #[command(args_override_self = true, after_help = serve::EXAMPLES)]
+    Serve(serve::Arguments),
     /// Say what a model would cost, before anything is allocated
     #[command(args_override_self = true, after_help = plan::EXAMPLES)]
     Plan(Box<plan::Arguments>),
@@ -84,6 +88,7 @@ impl Command {
             Command::Eval(arguments) => eval::run(arguments),
             Command::Generate(arguments) => generate::run(arguments),
             Command::Score(arguments) => score::run(arguments),
+            Command::Serve(arguments) => serve::run(arguments),
             Command::Plan(arguments) => plan::run(*arguments),
             Command::Inspect(arguments) => inspect::run(arguments),
             Command::Import(arguments) => import::run(arguments),

@@ -19,6 +19,7 @@ mod progress;
 mod run_folder;
 mod scores;
 mod seed;
+mod serve;
 mod settings;
 mod shape;
 mod signals;

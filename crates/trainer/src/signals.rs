@@ -10,13 +10,18 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// From now on the first signal asks the run to save and stop, and the second ends it at once.
 pub fn catch() -> Result<()> {
+    catch_saying("stopping after this step, then saving (a second signal stops at once)")
+}
+
+/// The same of something that stops otherwise: what a person is told then.
+pub fn catch_saying(what: &'static str) -> Result<()> {
     let without_terminal = hangup::is_ignored();
-    ctrlc::set_handler(|| {
+    ctrlc::set_handler(move || {
         if STOP.swap(true, Ordering::SeqCst) {
             // 128 + SIGINT, as a shell reports an interrupted program.
             std::process::exit(130);
         }
-        output::note("\nstopping after this step, then saving (a second signal stops at once)");
+        output::note(&format!("\n{what}"));
     })
     .context("cannot catch signals")?;
     if without_terminal {

@@ -12,3 +12,4 @@ pub mod inspect;
 pub mod plan;
 pub mod prepare;
 pub mod score;
+pub mod serve;

@@ -1,0 +1,7 @@
+//! `wikigpt serve`.
+
+mod answers;
+mod client;
+mod hostile;
+mod labels;
+mod limits;

@@ -43,12 +43,12 @@ const ROWS: [(Shape, Row); 6] = [
     ((1, 9, 2, 3), Row::Window(1)),
 ];
 const ROWS_LARGE: [(Shape, Row); 7] = [
-    ((2, 300, 1, 64), Row::Texts(120)),
-    ((1, 260, 2, 64), Row::Window(65)),
-    ((1, 200, 1, 64), Row::Texts(5)),
-    ((2, 150, 1, 128), Row::Texts(80)),
-    ((1, 140, 1, 128), Row::Window(33)),
-    ((2, 100, 2, 20), Row::Texts(45)),
+    ((1, 200, 1, 64), Row::Texts(90)),
+    ((1, 150, 1, 64), Row::Window(65)),
+    ((1, 140, 1, 64), Row::Texts(5)),
+    ((1, 130, 1, 128), Row::Texts(80)),
+    ((1, 100, 1, 128), Row::Window(33)),
+    ((1, 100, 2, 20), Row::Texts(45)),
     ((1, 70, 1, 200), Row::Texts(30)),
 ];
 

@@ -433,7 +433,8 @@ mod tests {
             let (cache, ops) = (&generator.cache, generator.backend.get());
             let mut values = vec![0.0; weights.len() * C];
             let (_, held) = cache.layers[config.n_layer - 1];
-            ops.download(&mut values, held.slice(slot * Tmax * C..slot * Tmax * C + values.len())).unwrap();
+            let rows = held.slice(slot * Tmax * C..slot * Tmax * C + values.len());
+            ops.download(&mut values, rows).unwrap();
             let (mut att, at) = (vec![0.0; C], ((row + 1) * T - 1) * C);
             ops.download(&mut att, cache.a.blocks[0].att.slice(at..at + C)).unwrap();
             for (c, att) in att.iter().enumerate() {

@@ -2,7 +2,7 @@
 //!
 //! A happens-before engine. Instructions tell it what they touch ([`Checker::shared`], [`Checker::global`]), what orders
 //! them ([`Checker::release`], [`Checker::acquire`], [`Checker::fence`]) and what goes on by itself
-//! ([`Checker::issue`], [`Checker::asynchronous`], [`Checker::complete`]). It answers with a [`Fault`] where two accesses
+//! ([`Checker::issue`], [`Checker::asynchronous`], [`Checker::complete`]). It answers with a [`Fault`](crate::fault::Fault) where two accesses
 //! have no order. It does not wait for a race to do harm: what matters is whether anything in the program orders the two, not
 //! which came first this time.
 //!

@@ -153,9 +153,14 @@ fn lay_out_forward(shape: Shape, purpose: Purpose, acts: u32, stats: u32) -> Res
     let mid = Point { x: acts.tensor(&[N, C])?, ..inp };
     let last = acts.tensor(&[B, C])?;
     let lse = stats.tensor(&[B, NH, T])?;
-    // What lives in the attention, in the MLP and in the head never lives at once.
-    let shared = acts.here();
-    let (qkv, att) = (acts.tensor(&[B, T, 3 * C])?, acts.tensor(&[B, T, C])?);
+    // What lives in the attention, in the MLP and in the head never lives at once. Of a text that is written, though, the last
+    // block's queries may be asked for when the pass is over.
+    let mut shared = acts.here();
+    let qkv = acts.tensor(&[B, T, 3 * C])?;
+    if purpose == Purpose::Generate {
+        shared = acts.here();
+    }
+    let att = acts.tensor(&[B, T, C])?;
     acts.back_to(shared);
     let (pre, hidden) = (acts.tensor(&[N, 4 * C])?, acts.tensor(&[N, 4 * C])?);
     acts.back_to(shared);

@@ -168,7 +168,8 @@ fn lines_are_labelled_as_they_come() {
         stdin.write_all(line.as_bytes()).unwrap();
         let mut answer = String::new();
         stdout.read_line(&mut answer).unwrap();
-        assert!(answer.starts_with(&format!("{label}\t0.")) && answer.ends_with(line), "{answer}");
+        let likely = ["0.", "1.0000"].iter().any(|p| answer.starts_with(&format!("{label}\t{p}")));
+        assert!(likely && answer.ends_with(line), "{answer}");
     }
     drop(stdin);
     assert!(child.wait().unwrap().success());

@@ -93,10 +93,13 @@ impl Sampler {
         let mut penalized = std::mem::take(&mut self.penalized);
         penalized.clear();
         penalized.extend_from_slice(logits);
-        let penalty = self.sampling.repetition_penalty as f32;
+        // In f64, where no penalty is 0 or infinite; and a finite logit stays one.
+        let penalty = self.sampling.repetition_penalty;
         for token in &self.seen {
-            if let Some(logit) = penalized.get_mut(*token as usize) {
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            if let Some(logit) = penalized.get_mut(*token as usize).filter(|logit| logit.is_finite()) {
+                let x = f64::from(*logit);
+                let penalized = if x > 0.0 { x / penalty } else { x * penalty };
+                *logit = penalized.clamp(f32::MIN.into(), f32::MAX.into()) as f32;
             }
         }
         let token = self.choose(&penalized);
@@ -294,6 +297,11 @@ mod tests {
         let mut sampler = Sampler::new(penal).unwrap();
         sampler.see(&[0]);
         assert_eq!(sampler.sample(&[-1.0, -1.5]).unwrap(), 1);
+        for (repetition_penalty, likeliest) in [(1e-300, 0), (1e300, 1)] {
+            let mut sampler = Sampler::new(Sampling { repetition_penalty, ..penal }).unwrap();
+            sampler.see(&[0, 2, 3]);
+            assert_eq!(sampler.sample(&[2.0, 1.0, 0.0, f32::NEG_INFINITY]).unwrap(), likeliest);
+        }
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn a_stream_is_the_answer_in_pieces() {
     // What ends the server lets requests have their answers first.
     let long = json!({"prompt": "A", "max_tokens": 2000, "stream": true});
     let mut under_way = server.begin(&long);
-    server.wait_until_busy(1);
+    std::io::Read::read_exact(&mut under_way, &mut [0; 12]).unwrap();
     let status = server.terminate();
     assert!(status.success(), "{status}: {}", server.log.lock().unwrap());
     let mut answer = String::new();

@@ -43,7 +43,7 @@ fn a_full_queue_is_said_and_a_client_that_goes_away_frees_its_slot() {
 #[test]
 fn each_request_has_its_time() {
     let top = tempfile::tempdir().unwrap();
-    let server = Server::start(&tiny(&top), "--slots 1 --timeout 1 --max-tokens 1000000000");
+    let server = Server::start(&tiny(&top), "--slots 1 --timeout 3 --max-tokens 1000000000");
     let endless = json!({"prompt": "A", "max_tokens": 1_000_000_000});
     let late = server.post("/v1/completions", &endless);
     assert!(late.error(504).contains("--timeout"));
@@ -63,7 +63,7 @@ fn each_request_has_its_time() {
 fn sizes_methods_and_types() {
     let top = tempfile::tempdir().unwrap();
     let server =
-        Server::start(&tiny(&top), "--max-body 2000 --max-tokens 50 --read-timeout 1 --max-prompt-tokens 12");
+        Server::start(&tiny(&top), "--max-body 2000 --max-tokens 50 --read-timeout 3 --max-prompt-tokens 12");
     let json = [("Content-Type", "application/json")];
     let body = |length: usize| format!("{{\"prompt\": \"{}\"}}", "a".repeat(length - 14));
     let post = |body: &str| server.send("POST", "/v1/completions", &json, body.as_bytes());

@@ -131,7 +131,6 @@ fn labels(id2label: BTreeMap<String, String>) -> std::result::Result<Vec<String>
     Ok(names.into_iter().flatten().collect())
 }
 
-/// What is written: the keys that `transformers` writes for a GPT-2.
 /// What `transformers` writes besides for a classifier.
 #[derive(Serialize)]
 struct LabelsWritten<'a> {
@@ -154,6 +153,7 @@ impl LabelsWritten<'_> {
     }
 }
 
+/// What is written: the keys that `transformers` writes for a GPT-2.
 #[derive(Serialize)]
 struct Written<'a> {
     architectures: [&'static str; 1],

@@ -107,7 +107,8 @@ fn lines(file: Option<&PathBuf>, waiting: usize) -> Result<(String, Receiver<Lin
             (path.display().to_string(), Box::new(BufReader::new(file)))
         }
     };
-    let (sender, receiver) = sync_channel(waiting);
+    // A channel has room for all that may wait from the start.
+    let (sender, receiver) = sync_channel(waiting.min(1024));
     let name = source.clone();
     thread::spawn(move || {
         let mut reader = reader;

@@ -28,7 +28,7 @@ pub struct Stored {
 impl Stored {
     /// Reads it for a run, or for a checkpoint in one; nothing where there is none.
     pub fn of(model: &Path, checkpoint: &Path) -> Result<Stored> {
-        let run = checkpoint.ancestors().nth(2);
+        let run = checkpoint.parent().filter(|folder| folder.ends_with("checkpoints")).and_then(Path::parent);
         let places = [Some(model), run].into_iter().flatten().map(|folder| folder.join(tuning::FILE));
         let Some(path) = places.into_iter().find(|path: &PathBuf| path.is_file()) else {
             return Ok(Stored::default());

@@ -24,6 +24,9 @@ use crate::{folder, output, signals};
 /// The file with all figures, in a run's folder.
 const REPORT: &str = "completion.json";
 
+/// Lengths that rows of one example each are padded to, at most.
+const LENGTHS: usize = 16;
+
 /// What is learned of an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -106,7 +109,7 @@ impl Completion {
             return format!("rows    {sequences}, an example each");
         }
         format!(
-            "rows    {} for {sequences} examples: {:.1} in each, {:.1} % of the positions are padding ({:.1} % without packing)",
+            "rows    {} for {sequences} examples: {:.1} in each, {:.1} % of the positions are padding ({:.1} % with an example in each)",
             rows.len(),
             sequences as f64 / rows.len() as f64,
             100.0 * self.train.waste(),
@@ -116,9 +119,16 @@ impl Completion {
 
     /// A batch of rows.
     fn fill(&self, batch: &mut Batch, part: &Part, rows: &[Vec<usize>]) {
-        // Rows of one example each are padded to the longest of the batch, packed ones are full.
+        // Rows of one example each are padded to about the longest of the batch, packed ones are full. There are few lengths: a
+        // device records a step of each.
         let longest = |row: &Vec<usize>| row.iter().map(|i| part.sequences[*i].positions()).sum();
-        let T = if self.packed { self.T } else { rows.iter().map(longest).max().unwrap_or(1) };
+        let T = match self.packed {
+            true => self.T,
+            false => {
+                let longest: usize = rows.iter().map(longest).max().unwrap_or(1);
+                longest.next_multiple_of(self.T.div_ceil(LENGTHS)).min(self.T)
+            }
+        };
         fill(batch, rows, T, &part.sequences, self.learn == Learn::All);
     }
 }

@@ -104,6 +104,10 @@ impl Completion {
             value.as_object().filter(|biases| biases.is_empty()).map(|_| ())
         })?;
         fields.no_more()?;
+        if completion.attention && (completion.logprobs.is_none() || !completion.stream) {
+            let message = "`attention` needs `logprobs` and `stream`: it is told with each token, and is too much for one answer";
+            return Err(Problem::field("attention", message));
+        }
         let choices = completion.prompts.len().saturating_mul(completion.n);
         if choices > limits.choices {
             let message = format!(

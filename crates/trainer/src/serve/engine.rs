@@ -123,7 +123,8 @@ impl<'a> Engine<'a> {
             }
         }
         for slot in 0..self.slots.len() {
-            while self.slots[slot].is_none() {
+            // One a round: who asks for single tokens does not hold up those whose texts go on.
+            if self.slots[slot].is_none() {
                 let Some(order) = self.waiting.pop_front() else { return Ok(()) };
                 self.begin(writer, slot, order)?;
             }

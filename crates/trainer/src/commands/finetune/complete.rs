@@ -128,7 +128,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let room = lengths[(lengths.len() - 1) * 95 / 100].min(most);
     let mut prompts = Vec::new();
     for example in test.iter().flat_map(|test| &test.examples) {
-        prompts.push(texts.encoder.prompt(&example.prompt, base.config.context - room)?);
+        prompts.push(texts.encoder.prompt(&example.prompt, context - room)?);
     }
     let end = (texts.encoder.end(), most);
     drop(texts);

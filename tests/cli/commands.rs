@@ -18,7 +18,9 @@ fn keys(value: &Value) -> Vec<&str> {
 
 #[test]
 fn every_command_has_help() {
-    for command in ["prepare", "train", "eval", "generate", "plan", "inspect", "import", "export", "doctor"] {
+    for command in
+        ["prepare", "train", "eval", "generate", "serve", "plan", "inspect", "import", "export", "doctor"]
+    {
         let help = ok([command, "--help"]);
         assert!(help.contains("Usage: wikigpt") && help.contains("Example"), "{help}");
     }

@@ -53,6 +53,11 @@ fn completions_are_what_generate_writes() {
     );
     assert_eq!(text(&server.complete(drawn.clone()), 0), same);
 
+    let repeated =
+        json!({"prompt": "to the river", "max_tokens": 30, "temperature": 0, "repetition_penalty": 1.5});
+    let same_too = generated(&model, "to the river", 30, "--temperature 0 --repetition-penalty 1.5");
+    assert_eq!(text(&server.complete(repeated), 0), same_too);
+
     // No prompt, one in numbers, several at once and several texts of one, the first of which is as if alone.
     assert_eq!(
         text(&server.complete(json!({"temperature": 0})), 0),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod client;
+mod cuda;
 mod hostile;
 mod labels;
 mod limits;

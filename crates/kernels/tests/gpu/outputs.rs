@@ -33,7 +33,11 @@ fn outputs(precisions: &[Precision]) -> Outputs {
                 // What ops before it wrote is no input of this one.
                 let mut tensors = Tensors::new(gpu(*precision, Precision::F32), shape).unwrap();
                 tensors.run(op).unwrap();
-                all.insert(format!("{precision:?} {width} {name}"), tensors.written(op).unwrap());
+                let written = tensors.written(op).unwrap();
+                // Of some ops, part of what they write is unspecified.
+                if !written.is_empty() {
+                    all.insert(format!("{precision:?} {width} {name}"), written);
+                }
             }
         }
     }
@@ -66,7 +70,8 @@ fn read(path: &Path) -> Outputs {
 
 /// How many have the same bits, and those that differ by more than rounding: the first line of each op that differs is printed.
 fn compare(got: &Outputs, want: &Outputs) -> (usize, Vec<String>) {
-    assert!(got.keys().eq(want.keys()), "not the same ops: {:?}\n{:?}", got.keys(), want.keys());
+    let not_in = |a: &Outputs, b: &Outputs| a.keys().find(|name| !b.contains_key(*name)).cloned();
+    assert_eq!((not_in(got, want), not_in(want, got)), (None, None), "ops that one side has alone");
     let (mut same, mut wrong) = (0, Vec::new());
     for ((name, got), want) in got.iter().zip(want.values()) {
         let bits = |tensors: &[Vec<f32>]| tensors.concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>();

@@ -80,7 +80,7 @@ fn gradients_of_parameters_in_bf16() {
 
 /// Runs tests of this program on another device than the emulator's usual one.
 #[track_caller]
-fn elsewhere(filter: &str, environment: &[(&str, &str)], passed: usize) {
+fn elsewhere(filter: &str, environment: &[(&str, &str)]) {
     if env::var_os("WIKIGPT_TEST_DEVICE").is_some_and(|device| device == "cuda") {
         return; // The card is what it is.
     }
@@ -89,14 +89,14 @@ fn elsewhere(filter: &str, environment: &[(&str, &str)], passed: usize) {
     let output = command.output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{environment:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains(&format!("{passed} passed")), "{environment:?}: {text}");
+    assert!(text.contains("test result: ok. ") && !text.contains(" 0 passed"), "{environment:?}: {text}");
 }
 
 /// An A100 and an RTX 3090.
 #[test]
 fn elsewhere_on_older_devices() {
     for arch in ["sm_80", "sm_86"] {
-        elsewhere("conformance::", &[(SMALL, "1"), ("WIKIGPT_EMU_ARCH", arch)], 27);
+        elsewhere("conformance::", &[(SMALL, "1"), ("WIKIGPT_EMU_ARCH", arch)]);
     }
 }
 
@@ -104,5 +104,5 @@ fn elsewhere_on_older_devices() {
 #[test]
 fn elsewhere_on_one_multiprocessor() {
     let shapes = "(130, 65, 129);(200, 264, 136)";
-    elsewhere("conformance::matmul", &[(SHAPES, shapes), ("WIKIGPT_EMU_MULTIPROCESSORS", "1")], 2);
+    elsewhere("conformance::matmul", &[(SHAPES, shapes), ("WIKIGPT_EMU_MULTIPROCESSORS", "1")]);
 }

@@ -103,11 +103,8 @@ struct Measured<'a> {
 /// Completes prompts.
 pub fn run(arguments: Arguments) -> Result<()> {
     let machine = arguments.machine.resolve()?;
-    let model = model::open(&arguments.model)?;
+    let model = model::open_language(&arguments.model)?;
     let config = &model.config;
-    if config.is_classifier() {
-        bad_input!("{}: a classifier: only a language model completes prompts", arguments.model.display());
-    }
     let tokenizer = corpus::tokenizer_of(&model.folder, config)?;
     let stored = Stored::of(&arguments.model, &model.folder)?;
     let template = match &arguments.template {

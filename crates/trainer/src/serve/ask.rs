@@ -11,6 +11,9 @@ const STOPS: (usize, usize) = (16, 256);
 /// Alternatives to a token that are told, at most.
 const ALTERNATIVES: u64 = 20;
 
+/// Tokens whose attention one answer tells, at most.
+const ATTENTIVE: usize = 1024;
+
 /// What a text begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
@@ -104,11 +107,20 @@ impl Completion {
             value.as_object().filter(|biases| biases.is_empty()).map(|_| ())
         })?;
         fields.no_more()?;
-        if completion.attention && (completion.logprobs.is_none() || !completion.stream) {
-            let message = "`attention` needs `logprobs` and `stream`: it is told with each token, and is too much for one answer";
+        let choices = completion.prompts.len().saturating_mul(completion.n);
+        if completion.attention && completion.logprobs.is_none() {
+            return Err(Problem::field(
+                "attention",
+                "`attention` is told with `logprobs` only: ask for them too",
+            ));
+        }
+        let tokens = choices.saturating_mul(completion.max_tokens);
+        if completion.attention && !completion.stream && tokens > ATTENTIVE {
+            let message = format!(
+                "`attention` of up to {tokens} tokens is too much for one answer, which holds {ATTENTIVE}: ask for `stream`"
+            );
             return Err(Problem::field("attention", message));
         }
-        let choices = completion.prompts.len().saturating_mul(completion.n);
         if choices > limits.choices {
             let message = format!(
                 "`prompt` and `n` ask for {choices} texts at once: at most {} can run and wait here",
@@ -274,6 +286,17 @@ mod tests {
         assert_eq!(read(nulls).unwrap(), empty);
         let unasked = r#"{"presence_penalty": 0, "frequency_penalty": 0.0, "best_of": 1, "logit_bias": {}, "user": "me"}"#;
         assert_eq!(read(unasked).unwrap(), empty);
+    }
+
+    #[test]
+    fn attention_is_told_in_measure() {
+        let limits = Limits { max_tokens: 2000, ..Limits::for_tests() };
+        let read = |body: &str| Completion::read(body.as_bytes(), &limits);
+        let refused = |body: &str| read(body).unwrap_err().param.as_deref() == Some("attention");
+        assert!(refused(r#"{"attention": true}"#));
+        assert!(read(r#"{"attention": true, "logprobs": 0}"#).is_ok());
+        assert!(refused(r#"{"attention": true, "logprobs": 0, "max_tokens": 1025}"#));
+        assert!(read(r#"{"attention": true, "logprobs": 0, "max_tokens": 1025, "stream": true}"#).is_ok());
     }
 
     #[test]

@@ -95,10 +95,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         folder::check_new(out, "--out")?;
     }
     let template = arguments.template.as_deref().map(str::parse::<Template>).transpose()?.unwrap_or_default();
-    let base = model::open(&arguments.model)?;
-    if base.config.is_classifier() {
-        bad_input!("{}: a classifier: only a language model completes prompts", arguments.model.display());
-    }
+    let base = model::open_language(&arguments.model)?;
     let tokenizer = corpus::tokenizer_of(&base.folder, &base.config)?;
     let context = arguments.context.unwrap_or(base.config.context);
     if !(2..=base.config.context).contains(&context) {

@@ -149,7 +149,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let sampling = sampling(&arguments)?;
     check_counts(&arguments)?;
     let machine = arguments.machine.resolve()?;
-    let model = model::open(&arguments.model)?;
+    let model = model::open_language(&arguments.model)?;
     let tokenizer = corpus::tokenizer_of(&model.folder, &model.config)?;
     let prompts = prompts(&arguments, &tokenizer, &model.config)?;
     let drawn = arguments.beams.is_none() && sampling.temperature > 0.0;

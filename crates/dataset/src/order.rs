@@ -192,7 +192,7 @@ pub(crate) fn permuted(index: u64, count: u64, seed: u64, epoch: u64) -> u64 {
 }
 
 /// SplitMix64's output function (Steele, Lea and Flood 2014): a bijection that spreads every bit over all others.
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -4,6 +4,8 @@
 //! shortest to the longest, each in an order drawn anew, and cuts batches of B texts off; what is left of a bucket goes on with
 //! the next. Then the batches are put in an order drawn anew too. All of it follows from the seed and the epoch.
 
+use crate::order::mix;
+
 /// A batch: which texts, and how long its rows are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
@@ -70,14 +72,6 @@ impl Buckets {
         let length = |texts: &[usize]| texts.iter().map(|text| self.lengths[*text]).max().unwrap_or(0);
         texts.chunks(self.B).map(|texts| Chosen { T: length(texts), texts: texts.to_vec() }).collect()
     }
-}
-
-/// SplitMix64's output function: spreads every bit over all others.
-fn mix(value: u64) -> u64 {
-    let z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

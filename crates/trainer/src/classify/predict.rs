@@ -6,7 +6,6 @@ use wikigpt_gpt::{Evaluator, Trainer};
 use wikigpt_ops::Ops;
 
 use super::texts::fill;
-use crate::signals;
 use crate::tuning::Batch;
 
 /// A model that gives logits.
@@ -62,11 +61,12 @@ impl Prediction {
     }
 }
 
-/// What a model says of each text, in batches of at most B texts of like length; nothing if a signal came meanwhile.
+/// What a model says of each text, in batches of at most B texts of like length; nothing if it was to `stop` meanwhile.
 pub fn predict<P: Predictor, S: AsRef<[u32]>>(
     model: &mut P,
     texts: &[S],
     B: usize,
+    stop: impl Fn() -> bool,
 ) -> Result<Option<Vec<Prediction>>> {
     let lengths = || texts.iter().map(|text| text.as_ref().len());
     let longest = lengths().max().unwrap_or(0);
@@ -74,7 +74,7 @@ pub fn predict<P: Predictor, S: AsRef<[u32]>>(
     let mut predictions = vec![None; texts.len()];
     let mut batch = Batch::default();
     for Chosen { T, texts: chosen } in buckets.sorted() {
-        if signals::stop_requested() {
+        if stop() {
             return Ok(None);
         }
         fill(&mut batch, T, chosen.iter().map(|text| (texts[*text].as_ref(), None)), &[]);

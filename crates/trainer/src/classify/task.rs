@@ -15,8 +15,8 @@ use wikigpt_ops::Ops;
 
 use super::texts::fill;
 use super::{ClassWeights, Confusion, Prediction, Set, predict};
-use crate::folder;
 use crate::tuning::{Batch, Score, Task};
+use crate::{folder, signals};
 
 /// What decides which model is the best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -154,7 +154,10 @@ impl Task for Classification {
     }
 
     fn evaluate<O: Ops>(&mut self, trainer: &mut Trainer<O>) -> Result<Option<Score>> {
-        let Some(predictions) = predict(trainer, &self.valid.tokens, self.shape.0)? else { return Ok(None) };
+        let Some(predictions) = predict(trainer, &self.valid.tokens, self.shape.0, signals::stop_requested)?
+        else {
+            return Ok(None);
+        };
         let report = self.report(&self.valid, &predictions);
         let merit = match self.metric {
             Metric::Accuracy => report.accuracy,
@@ -175,7 +178,10 @@ impl Task for Classification {
         let mut text = String::new();
         let sets = [("valid", Some(&self.valid)), ("test", self.test.as_ref())];
         for (name, set) in sets.into_iter().filter_map(|(name, set)| Some((name, set?))) {
-            let Some(predictions) = predict(trainer, &set.tokens, self.shape.0)? else { break };
+            let Some(predictions) = predict(trainer, &set.tokens, self.shape.0, signals::stop_requested)?
+            else {
+                break;
+            };
             let file = run.join(format!("predictions-{name}.jsonl"));
             folder::write_file(&file, self.predictions_file(set, &predictions).as_bytes())?;
             let report = self.report(set, &predictions);

@@ -18,7 +18,7 @@ use crate::device::{MachineFlags, with_backend};
 use crate::fault::{BadInput, bad_input};
 use crate::progress::thousands;
 use crate::settings::positive;
-use crate::{corpus, model, output};
+use crate::{corpus, model, output, signals};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -193,7 +193,9 @@ impl<O: Ops> Labelling<'_, O> {
 
     fn label(&mut self, texts: Vec<(u64, String, Vec<u32>, bool)>, batch: usize) -> Result<()> {
         let tokens: Vec<&[u32]> = texts.iter().map(|(_, _, tokens, _)| &tokens[..]).collect();
-        let Some(predictions) = predict(&mut self.evaluator, &tokens, batch)? else { return Ok(()) };
+        let Some(predictions) = predict(&mut self.evaluator, &tokens, batch, signals::stop_requested)? else {
+            return Ok(());
+        };
         for ((number, text, _, cut), Prediction { label, probabilities }) in texts.iter().zip(predictions) {
             self.cut += u64::from(*cut);
             let name = &self.names[label];

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::Limits;
-use super::problem::Problem;
+use super::problem::{Problem, called};
 
 /// Stop strings of a request, at most, and bytes of one.
 const STOPS: (usize, usize) = (16, 256);
@@ -212,7 +212,7 @@ impl Fields {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => {
-                let name: String = name.chars().take(60).collect();
+                let name = called(name);
                 Err(Problem::field(&name, format!("`{name}` is no field that this server knows")))
             }
         }
@@ -286,6 +286,14 @@ mod tests {
         assert_eq!(read(nulls).unwrap(), empty);
         let unasked = r#"{"presence_penalty": 0, "frequency_penalty": 0.0, "best_of": 1, "logit_bias": {}, "user": "me"}"#;
         assert_eq!(read(unasked).unwrap(), empty);
+    }
+
+    #[test]
+    fn what_a_client_calls_a_field_stays_on_one_line() {
+        let problem = read(r#"{"attenti\n": 1}"#).unwrap_err();
+        assert_eq!(problem.message, r"`attenti\n` is no field that this server knows");
+        let long = read(&format!(r#"{{"{}": 1}}"#, "\u{e9}\u{7}".repeat(1000))).unwrap_err();
+        assert!(long.message.len() < 200, "{}", long.message);
     }
 
     #[test]

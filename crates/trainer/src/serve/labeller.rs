@@ -31,20 +31,14 @@ pub struct Texts {
 /// When the device fails and does not recover.
 pub fn run<O: Ops>(mut evaluator: Evaluator<O>, B: usize, asked: &Receiver<Texts>) -> Result<()> {
     for Texts { tokens, deadline, answer, place: _place } in asked {
-        if answer.is_closed() {
-            continue;
-        }
-        if Instant::now() >= deadline {
-            let _ = answer.send(Err(super::engine::too_late()));
-            continue;
-        }
-        match predict(&mut evaluator, &tokens, B) {
+        let stop = || answer.is_closed() || Instant::now() >= deadline;
+        match predict(&mut evaluator, &tokens, B, stop) {
             Ok(Some(predictions)) => {
                 let _ = answer.send(Ok(predictions));
             }
-            // A signal came: who asked now is told so.
+            // If nobody is there any more, nobody hears it.
             Ok(None) => {
-                let _ = answer.send(Err(Problem::stopping()));
+                let _ = answer.send(Err(super::engine::too_late()));
             }
             Err(error) => {
                 let device = matches!(error.downcast_ref(), Some(Error::Ops(_)));
@@ -52,7 +46,7 @@ pub fn run<O: Ops>(mut evaluator: Evaluator<O>, B: usize, asked: &Receiver<Texts
                 let _ = answer.send(Err(Problem::failed(told.clone())));
                 if device {
                     output::warn(&told);
-                    predict(&mut evaluator, &[[0]], B)
+                    predict(&mut evaluator, &[[0]], B, || false)
                         .context("the device failed and does not recover: the server ends")?;
                 }
             }

@@ -18,6 +18,11 @@ pub struct Problem {
     pub message: String,
 }
 
+/// What a client called something, fit for a sentence: short, and on one line.
+pub fn called(name: &str) -> String {
+    name.escape_debug().take(60).collect()
+}
+
 impl Problem {
     /// A problem that has no field.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Problem {

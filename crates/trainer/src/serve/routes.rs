@@ -27,7 +27,7 @@ use wikigpt_gpt::Sampling;
 use super::Limits;
 use super::ask::{Completion, Prompt, texts};
 use super::labeller::Texts;
-use super::problem::Problem;
+use super::problem::{Problem, called};
 use super::reply::Reply;
 use super::sequence::{Event, Order};
 use crate::fault::sentence;
@@ -102,8 +102,8 @@ impl App {
         if name == self.model.name {
             return Ok(());
         }
-        let name: String = name.chars().take(60).collect();
-        let message = format!("there is no model `{name}` here: the one there is is `{}`", self.model.name);
+        let message =
+            format!("there is no model `{}` here: the one there is is `{}`", called(name), self.model.name);
         Err(Problem { param: Some("model".into()), ..Problem::new(StatusCode::NOT_FOUND, message) }
             .coded("model_not_found"))
     }
@@ -342,13 +342,13 @@ async fn healthz(State(app): Shared) -> Response {
 }
 
 async fn nowhere(request: Request) -> Problem {
-    let path: String = request.uri().path().chars().take(100).collect();
-    Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))
+    let message = format!("there is nothing at {}", called(request.uri().path()));
+    Problem::new(StatusCode::NOT_FOUND, message)
 }
 
 async fn wrong_method(request: Request) -> Problem {
-    let method: String = request.method().as_str().chars().take(20).collect();
-    let message = format!("{} does not answer to {method}", request.uri().path());
+    let (path, method) = (called(request.uri().path()), called(request.method().as_str()));
+    let message = format!("{path} does not answer to {method}");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 

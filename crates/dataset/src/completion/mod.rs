@@ -58,14 +58,6 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// All, with their names.
-    pub const ALL: [(Layout, &'static str); 4] = [
-        (Layout::JsonLines, "jsonl"),
-        (Layout::Parallel, "parallel"),
-        (Layout::Squad, "squad"),
-        (Layout::Titles, "titles"),
-    ];
-
     /// The layout that names of files stand for.
     pub fn of(files: &[PathBuf]) -> Option<Layout> {
         let [file] = files else { return (files.len() == 2).then_some(Layout::Parallel) };

@@ -56,7 +56,7 @@ pub struct Arguments {
     /// Go on after an end of text
     #[arg(long)]
     no_stop: bool,
-    /// Stop before this string, of which no part is shown; \\n and \\t are a line break and a tab. Again for another
+    /// Stop before this string, of which no part is shown; `\n` and `\t` are a line break and a tab. Again for another
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
     /// Divides the logits: below 1 more likely tokens, 0 always the likeliest

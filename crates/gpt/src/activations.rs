@@ -3,7 +3,8 @@
 //! For training, a block keeps what its backward reads, 16·C values a token: x and ln_1 (2·C), qkv (3·C), att (C), mid and
 //! ln_2 (2·C), pre and hidden (8·C). Gradients of activations live only until the stage before has read them, so one
 //! small scratch serves all blocks; and as the logits are no longer needed once the head's backward is done, most of it
-//! shares their memory. Without a backward all blocks share one block's memory.
+//! shares their memory. Without a backward all blocks share one block's memory. Adapters add what they bring down to rank R, 4·R a
+//! token and block.
 
 use wikigpt_ops::{Act, Slot, Stat};
 
@@ -40,7 +41,37 @@ pub struct Block {
     pub pre: Slot<Act>,
     /// After GELU: (N,4C).
     pub hidden: Slot<Act>,
+    /// Those of adapters.
+    pub low: Lows,
 }
+
+/// The activations of the adapters of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Lows {
+    pub c_attn: Low,
+    pub attn_c_proj: Low,
+    pub c_fc: Low,
+    pub mlp_c_proj: Low,
+}
+
+/// The activations of an adapter.
+#[derive(Clone, Copy, Debug)]
+pub struct Low {
+    /// The input brought down to rank R, which the backward reads: (N,R).
+    pub low: Slot<Act>,
+    /// Forward: what it adds to its layer's output (N,OC), in so much of this (N,4C).
+    pub delta: Slot<Act>,
+    /// Backward: the gradient of `low` (N,R).
+    pub dlow: Slot<Act>,
+}
+
+impl Low {
+    /// Of a layer that never has an adapter.
+    pub const NONE: Low = Low { low: NONE, delta: NONE, dlow: NONE };
+}
+
+/// No memory.
+const NONE: Slot<Act> = Slot::whole(0, 0);
 
 /// All activations of a pass.
 #[derive(Clone, Debug)]
@@ -114,9 +145,10 @@ impl Activations {
 }
 
 fn lay_out_training(shape: Shape, n_layer: usize, acts: u32, stats: u32) -> Result<Activations> {
-    let Shape { B, T, N, C, NH, Vp, .. } = shape;
+    let Shape { B, T, N, C, NH, Vp, R, .. } = shape;
     let (mut acts, mut stats) = (Arena::new(acts), Arena::new(stats));
     let (branch, dropped) = (acts.tensor(&[N, C])?, acts.tensor(&[N, C])?);
+    let dlow = acts.tensor(&[N, R])?;
     // Written by the head, read by its backward, before any block's backward begins.
     let shared = acts.here();
     let logits = acts.tensor(&[N, Vp])?;
@@ -136,18 +168,22 @@ fn lay_out_training(shape: Shape, n_layer: usize, acts: u32, stats: u32) -> Resu
             mid: point(shape, &mut acts, &mut stats)?,
             pre: acts.tensor(&[N, 4 * C])?,
             hidden: acts.tensor(&[N, 4 * C])?,
+            // Adapters add before the head writes, and so before `dpre` is.
+            low: lows(shape, &mut acts, dpre, dlow)?,
         });
     }
     let out = point(shape, &mut acts, &mut stats)?;
-    let (last, losses) = (Slot::whole(0, 0), stats.tensor(&[N])?);
+    let (last, losses) = (NONE, stats.tensor(&[N])?);
     Ok(Activations { blocks, out, logits, last, losses, scratch, act_len: acts.len(), stat_len: stats.len() })
 }
 
 /// Without a backward: the one block, and the rest.
 fn lay_out_forward(shape: Shape, purpose: Purpose, acts: u32, stats: u32) -> Result<(Block, Activations)> {
-    let Shape { B, T, N, C, NH, Vp, .. } = shape;
+    let Shape { B, T, N, C, NH, Vp, R, .. } = shape;
     let (mut acts, mut stats) = (Arena::new(acts), Arena::new(stats));
     let branch = acts.tensor(&[N, C])?;
+    let delta = if R > 0 { acts.tensor(&[N, 4 * C])? } else { NONE };
+    let low = lows(shape, &mut acts, delta, NONE)?;
     let inp = point(shape, &mut acts, &mut stats)?;
     // ln_1 is read before ln_2 is written, and so is ln_2 before the next norm.
     let mid = Point { x: acts.tensor(&[N, C])?, ..inp };
@@ -165,13 +201,19 @@ fn lay_out_forward(shape: Shape, purpose: Purpose, acts: u32, stats: u32) -> Res
     let (pre, hidden) = (acts.tensor(&[N, 4 * C])?, acts.tensor(&[N, 4 * C])?);
     acts.back_to(shared);
     let logits = acts.tensor(&[if purpose == Purpose::Generate { B } else { N }, Vp])?;
-    let none = Slot::whole(0, 0);
     let scratch =
-        Scratch { branch, dropped: none, dx: none, dnorm: none, datt: none, dqkv: none, dpre: none };
+        Scratch { branch, dropped: NONE, dx: NONE, dnorm: NONE, datt: NONE, dqkv: NONE, dpre: NONE };
     let losses = stats.tensor(&[N])?;
     let (act_len, stat_len) = (acts.len(), stats.len());
     let rest = Activations { blocks: Vec::new(), out: inp, logits, last, losses, scratch, act_len, stat_len };
-    Ok((Block { inp, qkv, att, lse, mid, pre, hidden }, rest))
+    Ok((Block { inp, qkv, att, lse, mid, pre, hidden, low }, rest))
+}
+
+/// Those of adapters, all with the same scratch.
+fn lows(shape: Shape, acts: &mut Arena, delta: Slot<Act>, dlow: Slot<Act>) -> Result<Lows> {
+    let Shape { N, R, .. } = shape;
+    let mut low = || -> Result<Low> { Ok(Low { low: acts.tensor(&[N, R])?, delta, dlow }) };
+    Ok(Lows { c_attn: low()?, attn_c_proj: low()?, c_fc: low()?, mlp_c_proj: low()? })
 }
 
 /// A point of the stream and its norm.

@@ -53,7 +53,7 @@ pub fn attention_forward<O: Ops>(
 ) -> Result {
     let Shape { B, T, NH, HS, .. } = shape;
     // 1   qkv = ln_1·c_attnᵀ + bias
-    w.c_attn.forward(ops, a.qkv, a.inp.norm)?;
+    w.c_attn.forward(ops, a.qkv, a.inp.norm, a.low.c_attn)?;
     // 2   att = softmax(q·kᵀ/√HS)·v, each head by itself
     match attend {
         Attend::Pass { starts, dropout } => {
@@ -64,7 +64,7 @@ pub fn attention_forward<O: Ops>(
         }
     }
     // 3   branch = att·c_projᵀ + bias
-    w.attn_c_proj.forward(ops, s.branch, a.att)
+    w.attn_c_proj.forward(ops, s.branch, a.att, a.low.attn_c_proj)
 }
 
 /// From `dbranch` (N,C) to `dnorm`, the gradient of ln_1 (N,C). `datt` (B,T,C), `dqkv` (B,T,3C).
@@ -82,11 +82,11 @@ pub fn attention_backward<O: Ops>(
 ) -> Result {
     let Shape { B, T, NH, HS, .. } = shape;
     // 3   datt = dbranch·c_proj; dc_proj = dbranchᵀ·att; dbias = Σ dbranch
-    w.attn_c_proj.backward(ops, s.datt, &dw.attn_c_proj, dbranch, a.att, update)?;
+    w.attn_c_proj.backward(ops, s.datt, &dw.attn_c_proj, dbranch, a.att, a.low.attn_c_proj, update)?;
     // 2   dqkv, the probabilities computed anew from q, k and lse
     ops.attention_backward(s.dqkv, s.datt, a.att, a.lse, a.qkv, starts, B, T, NH, HS, dropout)?;
     // 1   dln_1 = dqkv·c_attn; dc_attn = dqkvᵀ·ln_1; dbias = Σ dqkv
-    w.c_attn.backward(ops, s.dnorm, &dw.c_attn, s.dqkv, a.inp.norm, update)
+    w.c_attn.backward(ops, s.dnorm, &dw.c_attn, s.dqkv, a.inp.norm, a.low.c_attn, update)
 }
 
 // ---- MLP: branch = c_proj(gelu(c_fc(ln_2)))
@@ -101,10 +101,15 @@ pub fn mlp_forward<O: Ops>(
 ) -> Result {
     let (N, C, fc) = (shape.N, shape.C, &w.c_fc);
     // 1   pre = ln_2·c_fcᵀ + bias
-    // 2   hidden = gelu(pre), in the same op
-    ops.matmul_gelu_forward(a.hidden, a.pre, a.mid.norm, fc.weight, fc.bias, N, C, 4 * C)?;
+    // 2   hidden = gelu(pre), in the same op, but where an adapter adds to pre
+    if fc.adapter.is_some() {
+        fc.forward(ops, a.pre, a.mid.norm, a.low.c_fc)?;
+        ops.gelu_forward(a.hidden, a.pre)?;
+    } else {
+        ops.matmul_gelu_forward(a.hidden, a.pre, a.mid.norm, fc.weight, fc.bias, N, C, 4 * C)?;
+    }
     // 3   branch = hidden·c_projᵀ + bias
-    w.mlp_c_proj.forward(ops, s.branch, a.hidden)
+    w.mlp_c_proj.forward(ops, s.branch, a.hidden, a.low.mlp_c_proj)
 }
 
 /// From `dbranch` (N,C) to `dnorm`, the gradient of ln_2 (N,C). `dpre` (N,4C).
@@ -120,11 +125,17 @@ pub fn mlp_backward<O: Ops>(
 ) -> Result {
     let (N, C, proj) = (shape.N, shape.C, &w.mlp_c_proj);
     // 3   dhidden = dbranch·c_proj; dc_proj = dbranchᵀ·hidden; dbias = Σ dbranch
-    // 2   dpre = dhidden ∘ gelu′(pre), in the op that computes dhidden
-    proj.backward_weight(ops, &dw.mlp_c_proj, dbranch, a.hidden, update)?;
-    ops.matmul_gelu_backward_input(s.dpre, dbranch, proj.weight, a.pre, N, 4 * C, C)?;
+    // 2   dpre = dhidden ∘ gelu′(pre), in the op that computes dhidden, but where an adapter adds to that: it takes the place of
+    //     hidden, which has been read for the last time
+    proj.backward_weight(ops, &dw.mlp_c_proj, dbranch, a.hidden, a.low.mlp_c_proj, update)?;
+    if proj.adapter.is_some() {
+        proj.backward_input(ops, a.hidden, dbranch, a.low.mlp_c_proj)?;
+        ops.gelu_backward(s.dpre, a.hidden, a.pre)?;
+    } else {
+        ops.matmul_gelu_backward_input(s.dpre, dbranch, proj.weight, a.pre, N, 4 * C, C)?;
+    }
     // 1   dln_2 = dpre·c_fc; dc_fc = dpreᵀ·ln_2; dbias = Σ dpre
-    w.c_fc.backward(ops, s.dnorm, &dw.c_fc, s.dpre, a.mid.norm, update)
+    w.c_fc.backward(ops, s.dnorm, &dw.c_fc, s.dpre, a.mid.norm, a.low.c_fc, update)
 }
 
 // ---- join: to.x = x + dropout(branch); to.norm = layernorm(to.x)

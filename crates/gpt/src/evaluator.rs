@@ -20,7 +20,7 @@ impl<O: Ops> Evaluator<O> {
     /// [`crate::Error::Config`] when the shape is impossible or `params` are not as many as the model has;
     /// [`crate::Error::Ops`] when there is no memory.
     pub fn new(mut ops: O, config: &Config, params: &[f32], B: usize, T: usize) -> Result<Evaluator<O>> {
-        let net = Network::new(&mut ops, config, B, T, Purpose::Evaluate)?;
+        let net = Network::new(&mut ops, config, B, T, Purpose::Evaluate, 0)?;
         net.set_params(&mut ops, params)?;
         Ok(Evaluator { ops, net })
     }

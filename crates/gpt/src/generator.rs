@@ -61,20 +61,21 @@ impl<O: Ops> Generator<'static, O> {
         }
         let slot = ops.alloc(layout.len)?;
         ops.upload(slot, params)?;
-        let cache = Cache::new(&mut ops, config, slot, slots)?;
+        let cache = Cache::new(&mut ops, config, Tensors::new(config, &layout, slot), 0, slots)?;
         Ok(Generator { backend: Backend::Owned(ops), cache })
     }
 }
 
 impl<'a, O: Ops> Generator<'a, O> {
-    /// A generator on a backend that holds the parameters already.
+    /// A generator on a backend that holds the parameters already, with adapters of rank R or 0.
     pub(crate) fn borrowing(
         ops: &'a mut O,
         config: &Config,
-        params: Slot<Act>,
+        w: Tensors,
+        R: usize,
         slots: usize,
     ) -> Result<Generator<'a, O>> {
-        let cache = Cache::new(ops, config, params, slots)?;
+        let cache = Cache::new(ops, config, w, R, slots)?;
         Ok(Generator { backend: Backend::Lent(ops), cache })
     }
 
@@ -184,14 +185,14 @@ struct Cache {
 const STEP: u32 = 1 << 16;
 
 impl Cache {
-    fn new<O: Ops>(ops: &mut O, config: &Config, params: Slot<Act>, slots: usize) -> Result<Cache> {
+    fn new<O: Ops>(ops: &mut O, config: &Config, w: Tensors, R: usize, slots: usize) -> Result<Cache> {
         if config.is_classifier() {
             return Err(Error::Config("the model classifies: it has no head that writes".into()));
         }
-        let layout = Layout::new(config)?;
         let (Tmax, L) = (config.context, config.n_layer);
         // The largest passes: a piece of a prompt, and a position of every slot.
-        let shapes = [Shape::new(config, 1, PIECE.min(Tmax))?, Shape::new(config, slots, 1)?];
+        let shapes = [Shape::new(config, 1, PIECE.min(Tmax))?, Shape::new(config, slots, 1)?]
+            .map(|shape| shape.with_rank(R));
         let plans = shapes.map(|shape| lay_out(shape, L, Purpose::Generate, 0, 0));
         let [piece, step] = plans;
         let (piece, step) = (piece?, step?);
@@ -201,9 +202,9 @@ impl Cache {
         let stats: Slot<Stat> = ops.alloc(piece.stat_len.max(step.stat_len))?;
         let most = shapes.map(|shape| shape.N).into_iter().max().unwrap_or(1);
         let half = |i: usize| kv.slice(i * rows..(i + 1) * rows);
-        let shape = Shape::new(config, 1, 1)?;
+        let shape = Shape::new(config, 1, 1)?.with_rank(R);
         Ok(Cache {
-            w: Tensors::new(config, &layout, params),
+            w,
             shape,
             Tmax,
             layers: (0..L).map(|layer| (half(2 * layer), half(2 * layer + 1))).collect(),
@@ -439,7 +440,7 @@ mod tests {
             ops.download(&mut values, held.slice(slot * Tmax * C..(slot * Tmax + T) * C)).unwrap();
 
             let mut ops = Reference::new();
-            let mut net = Network::new(&mut ops, &config, 1, T, Purpose::Train).unwrap();
+            let mut net = Network::new(&mut ops, &config, 1, T, Purpose::Train, 0).unwrap();
             net.set_params(&mut ops, &params).unwrap();
             let text = &cache.history[slot * Tmax..][..T];
             net.forward(&mut ops, Batch::new(text, text)).unwrap();

@@ -27,19 +27,33 @@ const CHUNK: usize = 1 << 18;
 pub fn init(config: &Config, seed: u64) -> Result<Vec<f32>> {
     let layout = Layout::new(config)?;
     let mut params = vec![0.0; layout.len];
+    for norm in layout.tensors.iter().filter(|tensor| !tensor.decays() && tensor.name.ends_with(".weight")) {
+        params[norm.live()].fill(1.0);
+    }
+    draw(&mut params, &layout.tensors, |tensor| deviation(tensor, config), seed, 0);
+    Ok(params)
+}
+
+/// The streams of adapters, apart from those of the model that they are drawn for.
+pub(crate) const ADAPTERS: u64 = 1 << 63;
+
+/// Fills those tensors of an array with N(0, deviation²) that have a deviation; their streams are numbered from `first` on.
+pub(crate) fn draw(
+    array: &mut [f32],
+    tensors: &[Tensor],
+    deviation: impl Fn(&Tensor) -> Option<f64>,
+    seed: u64,
+    first: u64,
+) {
     let mut chunks = Vec::new();
-    let (mut rest, mut at) = (&mut params[..], 0);
-    for (index, tensor) in layout.tensors.iter().enumerate() {
+    let (mut rest, mut at) = (array, 0);
+    for (index, tensor) in tensors.iter().enumerate() {
         let live = tensor.live();
         let (slice, after) = rest[live.start - at..].split_at_mut(live.len());
         (rest, at) = (after, live.end);
-        match deviation(tensor, config) {
-            Some(deviation) => {
-                for (chunk, slice) in slice.chunks_mut(CHUNK).enumerate() {
-                    chunks.push((slice, deviation, (index as u64) << 32 | chunk as u64));
-                }
-            }
-            None => slice.fill(if tensor.name.ends_with(".weight") { 1.0 } else { 0.0 }),
+        let Some(deviation) = deviation(tensor) else { continue };
+        for (chunk, slice) in slice.chunks_mut(CHUNK).enumerate() {
+            chunks.push((slice, deviation, first + ((index as u64) << 32 | chunk as u64)));
         }
     }
 
@@ -58,7 +72,6 @@ pub fn init(config: &Config, seed: u64) -> Result<Vec<f32>> {
             });
         }
     });
-    Ok(params)
 }
 
 /// The standard deviation of a tensor that is drawn; none for biases and layer norms.

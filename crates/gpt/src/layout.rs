@@ -112,7 +112,7 @@ impl Layout {
     pub fn new(config: &Config) -> Result<Layout> {
         config.validate()?;
         let (C, V, Vp) = (config.n_embd, config.vocab_size, config.padded_vocab());
-        let mut b = Builder { tensors: Vec::new(), len: Some(0), bias: config.bias };
+        let mut b = Builder::new(config.bias);
         let wte = b.tensor("wte.weight".into(), vec![V, C], Vp);
         let wpe = b.tensor("wpe.weight".into(), vec![config.context, C], config.context);
         let mut blocks = Vec::new();
@@ -134,10 +134,8 @@ impl Layout {
         let name = if config.is_classifier() { "score.weight" } else { "lm_head.weight" };
         let head =
             (!config.tied).then(|| b.tensor(name.into(), vec![config.outputs(), C], config.padded_outputs()));
-        let len = b.len.ok_or_else(|| {
-            crate::Error::Config("the model has more parameters than this machine can count".into())
-        })?;
-        Ok(Layout { wte, wpe, blocks, ln_f, head, tensors: b.tensors, len })
+        let (tensors, len) = b.finish()?;
+        Ok(Layout { wte, wpe, blocks, ln_f, head, tensors, len })
     }
 
     /// Parameters, without padding.
@@ -151,7 +149,8 @@ impl Layout {
     }
 }
 
-struct Builder {
+/// Lays tensors out one after the other.
+pub(crate) struct Builder {
     tensors: Vec<Tensor>,
     /// None once the array is longer than a usize can say.
     len: Option<usize>,
@@ -159,8 +158,21 @@ struct Builder {
 }
 
 impl Builder {
+    /// Nothing yet; whether layers will have biases.
+    pub fn new(bias: bool) -> Builder {
+        Builder { tensors: Vec::new(), len: Some(0), bias }
+    }
+
+    /// The tensors, and how long the array is that holds them.
+    pub fn finish(self) -> Result<(Vec<Tensor>, usize)> {
+        let len = self.len.ok_or_else(|| {
+            crate::Error::Config("the model has more parameters than this machine can count".into())
+        })?;
+        Ok((self.tensors, len))
+    }
+
     /// Appends a tensor whose first dimension is padded to `rows`.
-    fn tensor(&mut self, name: String, shape: Vec<usize>, rows: usize) -> Range<usize> {
+    pub fn tensor(&mut self, name: String, shape: Vec<usize>, rows: usize) -> Range<usize> {
         let padded = shape[1..].iter().try_fold(rows, |product, d| product.checked_mul(*d));
         let start = self.len.unwrap_or(0);
         // Twice the bytes of f32 must be countable too: moments and checkpoints are written as byte ranges.

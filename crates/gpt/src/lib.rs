@@ -3,7 +3,7 @@
 //!
 //! To learn how a GPT is trained, read `block.rs` and then `model.rs`: each stage's backward stands under its forward.
 //! `tensors.rs` holds the two kinds of layer, `activations.rs` what is kept between forward and backward and where,
-//! `trainer.rs` what makes a step of it. What the single operations compute, and how their gradients are derived, stands
+//! `trainer.rs` what makes a step of it, `lora.rs` what low-rank adapters change. What the single operations compute, and how their gradients are derived, stands
 //! in [`wikigpt_ops`].
 //!
 //! A step of training, here on the float64 reference:
@@ -41,6 +41,7 @@ pub mod files;
 mod generator;
 mod init;
 mod layout;
+mod lora;
 mod model;
 mod network;
 mod plan;
@@ -59,6 +60,7 @@ pub use evaluator::Evaluator;
 pub use generator::Generator;
 pub use init::init;
 pub use layout::{Array, Block, Layout, Linear, Norm, Tensor};
+pub use lora::{AdapterLayout, AdapterRange, Lora, Projection, merge};
 pub use model::Regularize;
 pub use plan::{Bytes, Plan};
 pub use sampler::{Sampler, Sampling};

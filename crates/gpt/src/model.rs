@@ -3,7 +3,7 @@
 use wikigpt_ops::{Dropout, Grad, Ops, Update};
 
 use crate::Result;
-use crate::activations::Activations;
+use crate::activations::{Activations, Low};
 use crate::batch::{Targets, Text};
 use crate::block::{self, Attend, Dropouts};
 use crate::shape::Shape;
@@ -149,9 +149,9 @@ pub fn backward<O: Ops>(
     let (s, L, lowest) = (&a.scratch, w.blocks.len(), frozen.unwrap_or(0));
     // dln_f = dlogits·head; dhead = dlogitsᵀ·ln_f
     if frozen.is_some() && w.tied {
-        w.head.backward_input(ops, s.dnorm, a.logits)?;
+        w.head.backward_input(ops, s.dnorm, a.logits, Low::NONE)?;
     } else {
-        w.head.backward(ops, s.dnorm, &dw.head, a.logits, a.out.norm, update)?;
+        w.head.backward(ops, s.dnorm, &dw.head, a.logits, a.out.norm, Low::NONE, update)?;
     }
     // Nothing but ln_f reads the end of the stream, so its gradient starts there.
     let set_or_add = |layer: usize| if layer == L { Update::Set } else { Update::Add };
@@ -183,6 +183,9 @@ pub fn backward<O: Ops>(
     if frozen.is_none() {
         return embedding_backward(ops, shape, w, dw, a, text, regularize.embedding(), update);
     }
+    if dw.is_frozen() {
+        return Ok(());
+    }
     // The norm of the frozen stream belongs to what is above it.
     let (norm, dnorm) = (w.norm_before(lowest), dw.norm_before(lowest));
     norm.backward(ops, s.dx, &dnorm, s.dnorm, a.before(lowest), set_or_add(lowest), update)
@@ -199,7 +202,7 @@ pub fn losses_forward<O: Ops>(
     targets: Targets,
 ) -> Result {
     let Shape { N, V, Vp, .. } = shape;
-    w.head.forward(ops, a.logits, a.out.norm)?;
+    w.head.forward(ops, a.logits, a.out.norm, Low::NONE)?;
     Ok(ops.cross_entropy_forward(a.losses, a.logits, targets.tokens, targets.weights, N, V, Vp)?)
 }
 
@@ -213,7 +216,7 @@ pub fn losses_forward_backward<O: Ops>(
     scale: f32,
 ) -> Result {
     let Shape { N, V, Vp, .. } = shape;
-    w.head.forward(ops, a.logits, a.out.norm)?;
+    w.head.forward(ops, a.logits, a.out.norm, Low::NONE)?;
     let Targets { tokens, weights } = targets;
     Ok(ops.cross_entropy_forward_backward(a.losses, a.logits, tokens, weights, N, V, Vp, scale)?)
 }
@@ -222,13 +225,13 @@ pub fn losses_forward_backward<O: Ops>(
 pub fn last_logits_forward<O: Ops>(ops: &mut O, shape: Shape, w: &Tensors, a: &Activations) -> Result {
     let Shape { B, T, C, .. } = shape;
     if T == 1 {
-        return w.head.forward(ops, a.logits, a.out.norm);
+        return w.head.forward(ops, a.logits, a.out.norm, Low::NONE);
     }
     for b in 0..B {
         let at = (b * T + T - 1) * C;
         ops.copy(a.last.slice(b * C..(b + 1) * C), a.out.norm.slice(at..at + C))?;
     }
-    w.head.forward(ops, a.logits, a.last)
+    w.head.forward(ops, a.logits, a.last, Low::NONE)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A model on a backend: its parameters, the memory of a pass, and the forward with its loss.
 
-use wikigpt_ops::{Act, IGNORE, Kind, Ops, Slot, Stat};
+use wikigpt_ops::{Act, IGNORE, Ops, Slot, Stat};
 
-use crate::activations::{Activations, Purpose, lay_out};
+use crate::activations::{Activations, Low, Purpose, lay_out};
 use crate::batch::{Batch, Targets, Text, Uploaded};
+use crate::lora::AdapterLayout;
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
 use crate::tensors::Tensors;
@@ -15,6 +16,8 @@ pub struct Network {
     pub layout: Layout,
     pub shape: Shape,
     pub params: Slot<Act>,
+    /// Where adapters lie in an array of their own, if the model has any.
+    pub adapters: Option<AdapterLayout>,
     pub w: Tensors,
     pub a: Activations,
     batch: Uploaded,
@@ -36,16 +39,17 @@ struct Room {
 }
 
 impl Network {
-    /// Allocates for passes of B sequences of T tokens, or fewer; parameters are 0.
+    /// Allocates for passes of B sequences of T tokens, or fewer, with adapters of rank R or 0; parameters are 0.
     pub fn new<O: Ops>(
         ops: &mut O,
         config: &Config,
         B: usize,
         T: usize,
         purpose: Purpose,
+        R: usize,
     ) -> Result<Network> {
         let layout = Layout::new(config)?;
-        let shape = Shape::new(config, B, T)?;
+        let shape = Shape::new(config, B, T)?.with_rank(R);
         let planned = lay_out(shape, config.n_layer, purpose, 0, 0)?;
         let params = ops.alloc(layout.len)?;
         let room = Room {
@@ -58,6 +62,7 @@ impl Network {
         Ok(Network {
             config: config.clone(),
             w: Tensors::new(config, &layout, params),
+            adapters: None,
             layout,
             shape,
             params,
@@ -69,12 +74,20 @@ impl Network {
         })
     }
 
+    /// Gives the model adapters of the rank that there is room for; they are 0.
+    pub fn adapt<O: Ops>(&mut self, ops: &mut O, layout: AdapterLayout) -> Result<Slot<Act>> {
+        let slot = ops.alloc(layout.len)?;
+        self.w = self.w.clone().with_adapters(&layout, slot);
+        self.adapters = Some(layout);
+        Ok(slot)
+    }
+
     /// Lays passes of B sequences of T tokens out in the memory of larger ones.
     pub fn reshape(&mut self, B: usize, T: usize) -> Result {
         if (B, T) == (self.shape.B, self.shape.T) {
             return Ok(());
         }
-        let shape = Shape::new(&self.config, B, T)?;
+        let shape = Shape::new(&self.config, B, T)?.with_rank(self.shape.R);
         let Room { purpose, acts, stats, N } = self.room;
         let a = lay_out(shape, self.config.n_layer, purpose, acts.allocation, stats.allocation)?;
         if shape.N > N || a.act_len > acts.len || a.stat_len > stats.len {
@@ -143,19 +156,12 @@ impl Network {
         let targets = vec![IGNORE; N];
         let (text, _) = self.set_batch(ops, Batch { starts, ..Batch::new(inputs, &targets) })?;
         model::forward(ops, self.shape, &self.w, &self.a, text, Regularize::NONE)?;
-        self.w.head.forward(ops, self.a.logits, self.a.out.norm)?;
+        self.w.head.forward(ops, self.a.logits, self.a.out.norm, Low::NONE)?;
         let mut logits = vec![0.0; positions.len() * V];
         for (row, n) in logits.chunks_exact_mut(V).zip(positions) {
             ops.download(row, self.a.logits.slice(n * Vp..n * Vp + V))?;
         }
         Ok(logits)
-    }
-
-    /// The parameters, or an array that mirrors them.
-    pub fn download<O: Ops, K: Kind<Host = f32>>(&self, ops: &mut O, slot: Slot<K>) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; self.layout.len];
-        ops.download(&mut values, slot)?;
-        Ok(values)
     }
 }
 

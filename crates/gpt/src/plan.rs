@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::activations::{Purpose, lay_out};
 use crate::batch::Uploaded;
+use crate::lora::{AdapterLayout, Lora};
 use crate::shape::Shape;
 use crate::{Config, Error, Layout, Result};
 
@@ -53,29 +54,69 @@ impl Plan {
     ) -> Result<Plan> {
         let layout = Layout::new(config)?;
         let shape = Shape::new(config, B, T)?;
+        let trained = if training { layout.len } else { 0 };
+        let elements = Elements { weights: layout.len, gradients: trained, trained };
         let purpose = if training { Purpose::Train } else { Purpose::Evaluate };
+        Ok(Plan {
+            parameters: layout.parameters() as u64,
+            flops_per_token: flops_per_token(config, &layout, T),
+            bytes: Bytes::of(config, shape, purpose, elements, [act_bytes, grad_bytes])?,
+        })
+    }
+}
+
+/// What there is beside activations.
+struct Elements {
+    weights: usize,
+    gradients: usize,
+    /// Of which the optimizer keeps moments.
+    trained: usize,
+}
+
+impl Bytes {
+    /// What a trainer of adapters takes, as in [`Plan::new`]: only adapters have gradients and moments.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`], and [`Error::Config`] when the model can have no such adapters.
+    pub fn with_adapters(
+        config: &Config,
+        lora: &Lora,
+        B: usize,
+        T: usize,
+        act_bytes: usize,
+        grad_bytes: usize,
+    ) -> Result<Bytes> {
+        let shape = Shape::new(config, B, T)?.with_rank(lora.rank);
+        let trained = AdapterLayout::new(config, lora)?.len;
+        let weights = Layout::new(config)?.len.saturating_add(trained);
+        let elements = Elements { weights, gradients: trained + 2 * config.n_embd, trained };
+        Bytes::of(config, shape, Purpose::Train, elements, [act_bytes, grad_bytes])
+    }
+
+    fn of(
+        config: &Config,
+        shape: Shape,
+        purpose: Purpose,
+        elements: Elements,
+        [act_bytes, grad_bytes]: [usize; 2],
+    ) -> Result<Bytes> {
         let a = lay_out(shape, config.n_layer, purpose, 0, 0)?;
         let (act, stat) = (act_bytes as u64, act_bytes.max(size_of::<f32>()) as u64);
-
         let bytes = |len: usize, size: u64| (len as u64).checked_mul(size);
         let sum = |parts: &[Option<u64>]| {
             parts.iter().try_fold(0_u64, |sum, part| sum.checked_add((*part)?)).ok_or_else(|| {
                 Error::Config("the model takes more memory than this machine can count".into())
             })
         };
-        let weights = sum(&[bytes(layout.len, act)])?;
-        let gradients = if training { sum(&[bytes(layout.len, grad_bytes as u64)])? } else { 0 };
-        let moments = bytes(layout.len, stat);
+        let weights = sum(&[bytes(elements.weights, act)])?;
+        let gradients = sum(&[bytes(elements.gradients, grad_bytes as u64)])?;
+        let moments = bytes(elements.trained, stat);
         let master = if act < stat { moments } else { Some(0) };
-        let optimizer = if training { sum(&[moments, moments, master])? } else { 0 };
+        let optimizer = sum(&[moments, moments, master])?;
         let batch = bytes(shape.N, Uploaded::BYTES as u64);
         let activations = sum(&[bytes(a.act_len, act), bytes(a.stat_len, stat), batch])?;
         let total = sum(&[Some(weights), Some(gradients), Some(optimizer), Some(activations)])?;
-        Ok(Plan {
-            parameters: layout.parameters() as u64,
-            flops_per_token: flops_per_token(config, &layout, T),
-            bytes: Bytes { weights, gradients, optimizer, activations, total },
-        })
+        Ok(Bytes { weights, gradients, optimizer, activations, total })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Shape {
     pub Vp: usize,
     /// What layer norms add to the variance.
     pub eps: f32,
+    /// The rank of adapters; 0 where there are none.
+    pub R: usize,
 }
 
 impl Shape {
@@ -50,6 +52,12 @@ impl Shape {
             V: config.outputs(),
             Vp: config.padded_outputs(),
             eps: config.layernorm_eps,
+            R: 0,
         })
+    }
+
+    /// The same with adapters of rank R.
+    pub fn with_rank(self, R: usize) -> Shape {
+        Shape { R, ..self }
     }
 }

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use wikigpt_ops::{Act, Grad, Kind, Ops, Slot, Stat, Update};
 
+use crate::activations::Low;
+use crate::lora::{Adapter, AdapterLayout};
 use crate::{Config, Layout, Result};
 
 /// A layer norm: `weight`, `bias` (C).
@@ -13,11 +15,12 @@ pub struct Norm<K: Kind = Act> {
     pub bias: Option<Slot<K>>,
 }
 
-/// A linear layer: `weight` (OC,C), `bias` (OC).
+/// A linear layer: `weight` (OC,C), `bias` (OC). A gradient's weight is (0) where the layer stays as it is, but for an adapter.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<K: Kind = Act> {
     pub weight: Slot<K>,
     pub bias: Option<Slot<K>>,
+    pub adapter: Option<Adapter<K>>,
     pub C: usize,
     pub OC: usize,
 }
@@ -57,6 +60,7 @@ impl<K: Kind> Tensors<K> {
         let linear = |at: &crate::Linear, C: usize, OC: usize| Linear {
             weight: slot(&at.weight),
             bias: at.bias.as_ref().map(slot),
+            adapter: None,
             C,
             OC,
         };
@@ -73,9 +77,31 @@ impl<K: Kind> Tensors<K> {
             wpe: slot(&layout.wpe),
             blocks: layout.blocks.iter().map(block).collect(),
             ln_f: norm(&layout.ln_f),
-            head: Linear { weight: slot(&layout.head()), bias: None, C, OC: config.padded_outputs() },
+            head: Linear {
+                weight: slot(&layout.head()),
+                bias: None,
+                adapter: None,
+                C,
+                OC: config.padded_outputs(),
+            },
             tied: config.tied,
         }
+    }
+
+    /// The same with adapters, and with the head that is trained beside them, on an allocation of `layout.len` elements.
+    pub fn with_adapters(mut self, layout: &AdapterLayout, whole: Slot<K>) -> Tensors<K> {
+        let R = layout.lora.rank;
+        for (block, ranges) in self.blocks.iter_mut().zip(&layout.blocks) {
+            let Block { c_attn, attn_c_proj, c_fc, mlp_c_proj, .. } = block;
+            for (linear, range) in [c_attn, attn_c_proj, c_fc, mlp_c_proj].into_iter().zip(ranges) {
+                let slot = |range: &Range<usize>| whole.slice(range.clone());
+                linear.adapter = range.as_ref().map(|at| Adapter { a: slot(&at.a), b: slot(&at.b), R });
+            }
+        }
+        if let Some(head) = &layout.head {
+            self.head.weight = whole.slice(head.clone());
+        }
+        self
     }
 
     /// The layer norm that a block begins with, ln_1; after the last block, ln_f.
@@ -85,13 +111,20 @@ impl<K: Kind> Tensors<K> {
 }
 
 impl Linear {
-    /// out = inp·weightᵀ + bias. `out` (N,OC), `inp` (N,C).
-    pub fn forward<O: Ops>(&self, ops: &mut O, out: Slot<Act>, inp: Slot<Act>) -> Result {
-        let N = inp.len / self.C;
-        Ok(ops.matmul_forward(out, inp, self.weight, self.bias, N, self.C, self.OC)?)
+    /// out = inp·weightᵀ + bias, with an adapter + (inp·aᵀ)·bᵀ. `out` (N,OC), `inp` (N,C).
+    pub fn forward<O: Ops>(&self, ops: &mut O, out: Slot<Act>, inp: Slot<Act>, low: Low) -> Result {
+        let Linear { weight, bias, adapter, C, OC } = *self;
+        let N = inp.len / C;
+        let Some(adapter) = adapter else {
+            return Ok(ops.matmul_forward(out, inp, weight, bias, N, C, OC)?);
+        };
+        let delta = low.delta.slice(0..N * OC);
+        adapter.forward(ops, delta, low.low, inp, [N, C, OC])?;
+        Ok(ops.matmul_residual_forward(out, delta, inp, weight, bias, N, C, OC)?)
     }
 
-    /// dweight = doutᵀ·inp, dbias = Σ_n dout\[n\] (set or added); dinp = dout·weight.
+    /// dweight = doutᵀ·inp, dbias = Σ_n dout\[n\] (set or added), where they are trained, and those of an adapter; dinp = dout·weight,
+    /// with an adapter + (dout·b)·a.
     pub fn backward<O: Ops>(
         &self,
         ops: &mut O,
@@ -99,29 +132,81 @@ impl Linear {
         d: &Linear<Grad>,
         dout: Slot<Act>,
         inp: Slot<Act>,
+        low: Low,
         update: Update,
     ) -> Result {
-        self.backward_weight(ops, d, dout, inp, update)?;
-        self.backward_input(ops, dinp, dout)
+        self.backward_weight(ops, d, dout, inp, low, update)?;
+        self.backward_input(ops, dinp, dout, low)
     }
 
-    /// The input's half of [`backward`](Linear::backward).
-    pub fn backward_input<O: Ops>(&self, ops: &mut O, dinp: Slot<Act>, dout: Slot<Act>) -> Result {
-        let N = dinp.len / self.C;
-        Ok(ops.matmul_backward_input(dinp, dout, self.weight, N, self.C, self.OC, Update::Set)?)
+    /// The input's half of [`backward`](Linear::backward), after the other.
+    pub fn backward_input<O: Ops>(&self, ops: &mut O, dinp: Slot<Act>, dout: Slot<Act>, low: Low) -> Result {
+        let Linear { weight, adapter, C, OC, .. } = *self;
+        let N = dinp.len / C;
+        ops.matmul_backward_input(dinp, dout, weight, N, C, OC, Update::Set)?;
+        adapter.map_or(Ok(()), |adapter| adapter.backward_input(ops, dinp, low.dlow, [N, C]))
     }
 
-    /// The weight's half of [`backward`](Linear::backward).
+    /// The other half of [`backward`](Linear::backward).
     pub fn backward_weight<O: Ops>(
         &self,
         ops: &mut O,
         d: &Linear<Grad>,
         dout: Slot<Act>,
         inp: Slot<Act>,
+        low: Low,
         update: Update,
     ) -> Result {
-        let N = inp.len / self.C;
-        Ok(ops.matmul_backward_weight(d.weight, d.bias, dout, inp, N, self.C, self.OC, update)?)
+        let Linear { adapter, C, OC, .. } = *self;
+        let N = inp.len / C;
+        if d.is_trained() {
+            ops.matmul_backward_weight(d.weight, d.bias, dout, inp, N, C, OC, update)?;
+        }
+        match (adapter, &d.adapter) {
+            (Some(adapter), Some(d)) => {
+                adapter.backward(ops, low.dlow, d, dout, low.low, inp, [N, C, OC], update)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Linear<Grad> {
+    /// Whether the layer's own weight and bias are trained.
+    pub fn is_trained(&self) -> bool {
+        self.weight.len > 0
+    }
+}
+
+impl Tensors<Grad> {
+    /// The gradients of a model that stays as it is: none. The backward of a layer norm always writes those of its parameters: they go
+    /// to `spare` (2,C), which nobody reads.
+    pub fn frozen(config: &Config, spare: Slot<Grad>) -> Tensors<Grad> {
+        let C = config.n_embd;
+        let none = spare.slice(0..0);
+        let linear = |C: usize, OC: usize| Linear { weight: none, bias: None, adapter: None, C, OC };
+        let norm = Norm { weight: spare.slice(0..C), bias: config.bias.then(|| spare.slice(C..2 * C)) };
+        let block = Block {
+            ln_1: norm,
+            c_attn: linear(C, 3 * C),
+            attn_c_proj: linear(C, C),
+            ln_2: norm,
+            c_fc: linear(C, 4 * C),
+            mlp_c_proj: linear(4 * C, C),
+        };
+        Tensors {
+            wte: none,
+            wpe: none,
+            blocks: vec![block; config.n_layer],
+            ln_f: norm,
+            head: linear(C, config.padded_outputs()),
+            tied: config.tied,
+        }
+    }
+
+    /// Whether the model itself stays as it is, and only what it is given besides is trained.
+    pub fn is_frozen(&self) -> bool {
+        self.wte.len == 0
     }
 }
 

@@ -1,13 +1,15 @@
 //! Training: gradients of micro-batches, gathered, and the optimizer's step.
 
-use wikigpt_ops::{Act, AdamW, Grad, Ops, Rounding, Slot, Stat, Ticket, Update, stochastic_bits};
+use wikigpt_ops::{Act, AdamW, Grad, Kind, Ops, Rounding, Slot, Stat, Ticket, Update, stochastic_bits};
 
 use crate::activations::Purpose;
 use crate::generator::Generator;
+use crate::lora::{AdapterLayout, Lora};
 use crate::model::{self, Regularize};
 use crate::network::{Network, mean};
+use crate::shape::Shape;
 use crate::tensors::Tensors;
-use crate::{Array, Batch, Config, Error, Layout, Result};
+use crate::{Array, Batch, Config, Error, Layout, Result, Tensor};
 
 /// Gradients hold this NaN until something is written there, so that a parameter the backward forgets is found. Its
 /// upper half is what a bf16 backend keeps of it, and no arithmetic makes it.
@@ -35,13 +37,20 @@ pub struct StepReport {
 /// of one micro-batch. Nothing is allocated after construction, but for [`generator`](Trainer::generator) and what is
 /// returned in a `Vec`.
 ///
+/// A trainer of [adapters](Trainer::with_adapters) has those of the adapters instead, in the order of [`AdapterLayout`], and a model
+/// beside them that stays as it is.
+///
 /// A step is one [`accumulate`](Trainer::accumulate) for each micro-batch, the first with [`Update::Set`], then one
 /// [`step`](Trainer::step). Who has a device that works on its own puts [`update`](Trainer::update) in its place and asks for the
 /// [`report`](Trainer::report) later, when the next step's gradients are on their way: then the device never waits for the host.
 pub struct Trainer<O: Ops> {
     ops: O,
     net: Network,
-    /// The parameters in f32, where the backend's precision is less: what the optimizer updates.
+    /// The tensors that are trained, in the order of the arrays, and by what the learning rate of each is multiplied.
+    tensors: Vec<(Tensor, f32)>,
+    /// The parameters that are trained: the model's, or those of adapters.
+    params: Slot<Act>,
+    /// The same in f32, where the backend's precision is less: what the optimizer updates.
     master: Option<Slot<Stat>>,
     grads: Slot<Grad>,
     dw: Tensors<Grad>,
@@ -111,11 +120,57 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Config`] when the shape is impossible, [`Error::Ops`] when there is no memory.
     pub fn new(mut ops: O, config: &Config, B: usize, T: usize) -> Result<Trainer<O>> {
-        let net = Network::new(&mut ops, config, B, T, Purpose::Train)?;
-        let master = if ops.act_bytes() < size_of::<f32>() { Some(ops.alloc(net.layout.len)?) } else { None };
-        let grads = ops.alloc(net.layout.len)?;
+        let net = Network::new(&mut ops, config, B, T, Purpose::Train, 0)?;
+        let tensors = net.layout.tensors.iter().map(|tensor| (tensor.clone(), 1.0)).collect();
+        let (params, grads) = (net.params, ops.alloc(net.layout.len)?);
+        let dw = Tensors::new(config, &net.layout, grads);
+        Trainer::of(ops, net, tensors, params, grads, dw)
+    }
+
+    /// Allocates adapters for a model with these parameters, which stay as they are; the adapters are 0.
+    ///
+    /// # Errors
+    /// Those of [`new`](Trainer::new), and [`Error::Config`] when the parameters are not as many as the model has or it can have no such
+    /// adapters.
+    pub fn with_adapters(
+        mut ops: O,
+        config: &Config,
+        params: &[f32],
+        lora: &Lora,
+        B: usize,
+        T: usize,
+    ) -> Result<Trainer<O>> {
+        let layout = AdapterLayout::new(config, lora)?;
+        // b holds α/R times what the paper's B does, and is moved by as much more.
+        let scale = |tensor: &Tensor| {
+            if tensor.name.ends_with("lora_B.weight") { lora.scale() as f32 } else { 1.0 }
+        };
+        let tensors = layout.tensors.iter().map(|tensor| (tensor.clone(), scale(tensor))).collect();
+        let len = layout.len;
+        let all: Slot<Grad> = ops.alloc(len + 2 * config.n_embd)?;
+        let (grads, spare) = (all.slice(0..len), all.slice(len..all.len));
+        let dw = Tensors::frozen(config, spare).with_adapters(&layout, grads);
+        let mut net = Network::new(&mut ops, config, B, T, Purpose::Train, lora.rank)?;
+        net.set_params(&mut ops, params)?;
+        let adapters = net.adapt(&mut ops, layout)?;
+        let mut trainer = Trainer::of(ops, net, tensors, adapters, grads, dw)?;
+        trainer.frozen = Some(lora.frozen);
+        Ok(trainer)
+    }
+
+    fn of(
+        mut ops: O,
+        net: Network,
+        tensors: Vec<(Tensor, f32)>,
+        params: Slot<Act>,
+        grads: Slot<Grad>,
+        dw: Tensors<Grad>,
+    ) -> Result<Trainer<O>> {
+        let Shape { B, T, .. } = net.shape;
+        let len = params.len;
+        let master = if ops.act_bytes() < size_of::<f32>() { Some(ops.alloc(len)?) } else { None };
         let untouched = vec![f32::from_bits(UNTOUCHED); PIECE];
-        for tensor in &net.layout.tensors {
+        for (tensor, _) in &tensors {
             for start in tensor.range.clone().step_by(PIECE) {
                 let end = tensor.range.end.min(start + PIECE);
                 ops.upload(grads.slice(start..end), &untouched[..end - start])?;
@@ -126,16 +181,18 @@ impl<O: Ops> Trainer<O> {
         let copy = ops.fetch(outcome)?;
         ops.collect(&mut [0.0; 1 + WAITING], copy)?;
         Ok(Trainer {
-            dw: Tensors::new(config, &net.layout, grads),
-            m: ops.alloc(net.layout.len)?,
-            v: ops.alloc(net.layout.len)?,
+            m: ops.alloc(len)?,
+            v: ops.alloc(len)?,
             norm: outcome.slice(0..1),
             sums: outcome.slice(1..1 + WAITING),
             outcome,
             ops,
             net,
+            tensors,
+            params,
             master,
             grads,
+            dw,
             waiting: 0,
             loss: 0.0,
             count: 0.0,
@@ -164,8 +221,11 @@ impl<O: Ops> Trainer<O> {
     /// head is frozen with the embeddings that it shares.
     ///
     /// # Errors
-    /// [`Error::Config`] when the model has fewer blocks.
+    /// [`Error::Config`] when the model has fewer blocks, or it is adapters that are trained.
     pub fn freeze(&mut self, frozen: Option<usize>) -> Result {
+        if self.net.adapters.is_some() {
+            return Err(Error::Config("which blocks have adapters is settled when they are made".into()));
+        }
         let Layout { blocks, ln_f, .. } = &self.net.layout;
         if let Some(n) = frozen.filter(|n| *n > blocks.len()) {
             return Err(Error::Config(format!(
@@ -184,9 +244,14 @@ impl<O: Ops> Trainer<O> {
         &self.net.config
     }
 
-    /// Where each parameter lies in the flat arrays.
+    /// Where each of the model's parameters lies in its flat array.
     pub fn layout(&self) -> &Layout {
         &self.net.layout
+    }
+
+    /// Where those of adapters lie, if it is adapters that are trained.
+    pub fn adapters(&self) -> Option<&AdapterLayout> {
+        self.net.adapters.as_ref()
     }
 
     /// The backend.
@@ -194,9 +259,9 @@ impl<O: Ops> Trainer<O> {
         &mut self.ops
     }
 
-    /// The parameters' slot on the backend.
+    /// The slot on the backend of the parameters that are trained.
     pub fn param_slot(&self) -> Slot<Act> {
-        self.net.params
+        self.params
     }
 
     /// The gradients' slot on the backend.
@@ -209,12 +274,19 @@ impl<O: Ops> Trainer<O> {
         self.net.a.losses
     }
 
-    /// Sets the parameters, in the order of [`Layout`].
+    /// Sets the parameters, in the order of [`Layout`]; of a trainer of adapters theirs.
     ///
     /// # Errors
-    /// [`Error::Config`] when they are not as many as the model has.
+    /// [`Error::Config`] when they are not as many as there are.
     pub fn set_params(&mut self, params: &[f32]) -> Result {
-        self.net.set_params(&mut self.ops, params)?;
+        if params.len() != self.params.len {
+            return Err(Error::Config(format!(
+                "the parameters must hold {} values, in the order of their layout, got {}",
+                self.params.len,
+                params.len()
+            )));
+        }
+        self.ops.upload(self.params, params)?;
         Ok(self.master.map_or(Ok(()), |master| self.ops.upload(master, params))?)
     }
 
@@ -224,8 +296,8 @@ impl<O: Ops> Trainer<O> {
     /// [`Error::Ops`] when the device fails.
     pub fn params(&mut self) -> Result<Vec<f32>> {
         match self.master {
-            Some(master) => self.net.download(&mut self.ops, master),
-            None => self.net.download(&mut self.ops, self.net.params),
+            Some(master) => self.download(master),
+            None => self.download(self.params),
         }
     }
 
@@ -234,7 +306,7 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Ops`] when the device fails.
     pub fn grads(&mut self) -> Result<Vec<f32>> {
-        self.net.download(&mut self.ops, self.grads)
+        self.download(self.grads)
     }
 
     /// AdamW's first and second moments, in the order of [`Layout`].
@@ -242,8 +314,7 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Ops`] when the device fails.
     pub fn moments(&mut self) -> Result<[Vec<f32>; 2]> {
-        let m = self.net.download(&mut self.ops, self.m)?;
-        Ok([m, self.net.download(&mut self.ops, self.v)?])
+        Ok([self.download(self.m)?, self.download(self.v)?])
     }
 
     /// Reads a part of an array into `out`, from element `start` on: without a copy of the whole.
@@ -256,7 +327,7 @@ impl<O: Ops> Trainer<O> {
     pub fn read(&mut self, array: Array, start: usize, out: &mut [f32]) -> Result {
         let part = start..start + out.len();
         Ok(match (array, self.master) {
-            (Array::Params, None) => self.ops.download(out, self.net.params.slice(part)),
+            (Array::Params, None) => self.ops.download(out, self.params.slice(part)),
             (Array::Params, Some(master)) => self.ops.download(out, master.slice(part)),
             (Array::M, _) => self.ops.download(out, self.m.slice(part)),
             (Array::V, _) => self.ops.download(out, self.v.slice(part)),
@@ -276,7 +347,7 @@ impl<O: Ops> Trainer<O> {
             self.ops.upload(master.slice(part.clone()), values)?;
         }
         Ok(match array {
-            Array::Params => self.ops.upload(self.net.params.slice(part), values),
+            Array::Params => self.ops.upload(self.params.slice(part), values),
             Array::M => self.ops.upload(self.m.slice(part), values),
             Array::V => self.ops.upload(self.v.slice(part), values),
         }?)
@@ -293,7 +364,7 @@ impl<O: Ops> Trainer<O> {
             return Ok(());
         }
         let mut piece = vec![0.0_f32; PIECE];
-        for tensor in &self.net.layout.tensors {
+        for (tensor, _) in &self.tensors {
             let live = tensor.live();
             for start in live.clone().step_by(PIECE) {
                 let end = live.end.min(start + PIECE);
@@ -303,7 +374,7 @@ impl<O: Ops> Trainer<O> {
                     let bits = weight.to_bits().wrapping_add(stochastic_bits(seed, step, (start + i) as u64));
                     *weight = f32::from_bits(bits & 0xffff_0000);
                 }
-                self.ops.upload(self.net.params.slice(start..end), piece)?;
+                self.ops.upload(self.params.slice(start..end), piece)?;
             }
         }
         Ok(())
@@ -412,18 +483,20 @@ impl<O: Ops> Trainer<O> {
         }
         self.ops.record(sequence::UPDATE)?;
         self.ops.global_norm(self.norm, self.trained_grads())?;
-        for tensor in self.net.layout.tensors.iter().filter(|tensor| tensor.range.start >= self.trained) {
+        for (tensor, scale) in self.tensors.iter().filter(|(tensor, _)| tensor.range.start >= self.trained) {
             let live = tensor.live();
             let at = |slot: Slot<Stat>| slot.slice(live.clone());
-            let weight_decay = if tensor.decays() { adamw.weight_decay } else { 0.0 };
+            let lr = adamw.lr * scale;
+            // What decays by itself does so at the rate of all.
+            let weight_decay = if tensor.decays() { adamw.weight_decay / scale } else { 0.0 };
             self.ops.adamw(
-                self.net.params.slice(live.clone()),
+                self.params.slice(live.clone()),
                 self.master.map(at),
                 at(self.m),
                 at(self.v),
                 self.grads.slice(live.clone()),
                 self.norm,
-                AdamW { weight_decay, ..adamw },
+                AdamW { lr, weight_decay, ..adamw },
             )?;
         }
         self.ops.submit()?;
@@ -464,7 +537,14 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// Those of [`Generator::new`].
     pub fn generator(&mut self, slots: usize) -> Result<Generator<'_, O>> {
-        Generator::borrowing(&mut self.ops, &self.net.config, self.net.params, slots)
+        let Network { config, w, shape, .. } = &self.net;
+        Generator::borrowing(&mut self.ops, config, w.clone(), shape.R, slots)
+    }
+
+    fn download<K: Kind<Host = f32>>(&mut self, slot: Slot<K>) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; slot.len];
+        self.ops.download(&mut values, slot)?;
+        Ok(values)
     }
 
     fn trained_grads(&self) -> Slot<Grad> {
@@ -491,8 +571,7 @@ impl<O: Ops> Trainer<O> {
     fn check_complete(&mut self) -> Result {
         if !self.grad_norm()?.is_finite() {
             let mut piece = vec![0.0; PIECE];
-            let tensors = &self.net.layout.tensors;
-            for tensor in tensors.iter().filter(|tensor| tensor.range.start >= self.trained) {
+            for (tensor, _) in self.tensors.iter().filter(|(tensor, _)| tensor.range.start >= self.trained) {
                 for start in tensor.range.clone().step_by(PIECE) {
                     let end = tensor.range.end.min(start + PIECE);
                     let piece = &mut piece[..end - start];

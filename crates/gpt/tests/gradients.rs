@@ -1,7 +1,7 @@
 //! The hand-derived backward of the whole model against central differences in float64.
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
-use wikigpt_gpt::{Batch, Config, Layout, Regularize, Trainer};
+use wikigpt_gpt::{AdapterLayout, Batch, Config, Layout, Lora, Projection, Regularize, Tensor, Trainer};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{IGNORE, Update};
 
@@ -33,6 +33,19 @@ fn noise(len: usize, seed: u64) -> Vec<f64> {
     (0..len).map(|_| next()).collect()
 }
 
+/// Parameters large enough for every gradient to matter; layer norms near 1.
+fn values(tensors: &[Tensor], len: usize) -> Vec<f64> {
+    let mut params = vec![0.0; len];
+    let values = noise(len, 42);
+    for tensor in tensors {
+        let centre = if tensor.name.contains("ln_") && tensor.name.ends_with("weight") { 1.0 } else { 0.0 };
+        for i in tensor.live() {
+            params[i] = centre + 0.5 * values[i];
+        }
+    }
+    params
+}
+
 struct Case {
     trainer: Trainer<Reference>,
     params: Vec<f64>,
@@ -42,8 +55,8 @@ struct Case {
     starts: Option<Vec<u32>>,
     weights: Option<Vec<f32>>,
     regularize: Regularize,
-    /// Where the first parameter lies that is trained.
-    trained: usize,
+    /// What is trained.
+    tensors: Vec<Tensor>,
 }
 
 impl Case {
@@ -65,22 +78,23 @@ impl Case {
     /// Without targets.
     fn of(config: &Config, dropout: f32) -> Case {
         let layout = Layout::new(config).unwrap();
-        let mut params = vec![0.0; layout.len];
-        let values = noise(layout.len, 42);
-        for tensor in &layout.tensors {
-            // Large enough for every gradient to matter; layer norms near 1.
-            let centre =
-                if tensor.name.contains("ln_") && tensor.name.ends_with("weight") { 1.0 } else { 0.0 };
-            for i in tensor.live() {
-                params[i] = centre + 0.5 * values[i];
-            }
-        }
+        let params = values(&layout.tensors, layout.len);
         let mut inputs: Vec<u32> = (0..B * T).map(|n| (n * 7 % 11) as u32).collect();
         inputs[3] = inputs[1];
         let targets = vec![IGNORE; B * T];
         let trainer = Trainer::new(Reference::new(), config, B, T).unwrap();
         let regularize = Regularize { dropout, seed: 9 };
-        Case { trainer, params, inputs, targets, starts: None, weights: None, regularize, trained: 0 }
+        let tensors = layout.tensors;
+        Case { trainer, params, inputs, targets, starts: None, weights: None, regularize, tensors }
+    }
+
+    /// The same model, as it is, with adapters that are trained.
+    fn adapted(self, lora: &Lora) -> Case {
+        let config = self.trainer.config().clone();
+        let params: Vec<f32> = self.params.iter().map(|value| *value as f32).collect();
+        let trainer = Trainer::with_adapters(Reference::new(), &config, &params, lora, B, T).unwrap();
+        let AdapterLayout { tensors, len, .. } = trainer.adapters().unwrap().clone();
+        Case { trainer, params: values(&tensors, len), tensors, ..self }
     }
 
     /// With several texts a row, whose losses count differently.
@@ -111,7 +125,7 @@ impl Case {
         let params = self.params.clone();
         self.loss(&params, Update::Set);
         let grads = self.grads();
-        let layout = self.trainer.layout().clone();
+        let tensors = self.tensors.clone();
         let numeric = |case: &mut Case, i: usize| {
             let mut difference = |h: f64| {
                 let mut at = |x: f64| {
@@ -124,8 +138,7 @@ impl Case {
             // Two steps, so that the error of order h² cancels.
             (4.0 * difference(5e-4) - difference(1e-3)) / 3.0
         };
-        let first = self.trained;
-        for tensor in layout.tensors.iter().filter(|tensor| tensor.range.start >= first) {
+        for tensor in &tensors {
             let live = tensor.live();
             let norm = grads[live.clone()].iter().map(|g| g * g).sum::<f64>().sqrt();
             assert!(norm > 0.0, "{} has no gradient", tensor.name);
@@ -178,7 +191,8 @@ fn a_classifier_with_dropout_and_frozen_layers() {
         let mut case = Case::classifier(0.2);
         case.trainer.freeze(Some(frozen)).unwrap();
         let layout = case.trainer.layout();
-        case.trained = layout.blocks.get(frozen).map_or(&layout.ln_f, |block| &block.ln_1).weight.start;
+        let first = layout.blocks.get(frozen).map_or(&layout.ln_f, |block| &block.ln_1).weight.start;
+        case.tensors.retain(|tensor| tensor.range.start >= first);
         case.check();
     }
 }
@@ -191,6 +205,31 @@ fn tied_with_biases_packed() {
 #[test]
 fn untied_without_biases_with_dropout_packed() {
     Case::new(false, false, 0.2).packed().check();
+}
+
+#[test]
+fn adapters_of_every_layer() {
+    for case in [Case::new(true, true, 0.0), Case::new(false, false, 0.2)] {
+        case.adapted(&Lora::new(3)).check();
+    }
+    Case::new(true, false, 0.2).packed().adapted(&Lora::new(1)).check();
+}
+
+#[test]
+fn adapters_of_one_layer_each_above_frozen_blocks() {
+    for (projection, frozen) in Projection::ALL.into_iter().zip([0, 1, 0, 1]) {
+        let lora = Lora { targets: vec![projection], frozen, ..Lora::new(2) };
+        let mut case = Case::new(true, true, 0.2).adapted(&lora);
+        assert_eq!(case.tensors.len(), 2 * (2 - frozen));
+        case.check();
+    }
+}
+
+#[test]
+fn adapters_and_a_classifiers_head() {
+    let mut case = Case::classifier(0.2).adapted(&Lora::new(8));
+    assert_eq!(case.tensors.last().unwrap().name, "score.weight");
+    case.check();
 }
 
 /// Setting and then adding is the gradient of the sum, in every parameter.

@@ -106,7 +106,7 @@ impl<K: Kind> fmt::Debug for Slot<K> {
 
 impl<K: Kind> Slot<K> {
     /// The whole of an allocation; for backends, which number their allocations.
-    pub fn whole(allocation: u32, len: usize) -> Self {
+    pub const fn whole(allocation: u32, len: usize) -> Self {
         Slot { allocation, offset: 0, len, kind: PhantomData }
     }
 

@@ -1,7 +1,9 @@
 //! A small GPT trained on the device: beside the CPU, twice, and interrupted.
 
 use wikigpt_cpu::cpu;
-use wikigpt_gpt::{Array, Batch, Config, Generator, Regularize, Sampler, Sampling, Trainer, init};
+use wikigpt_gpt::{
+    Array, Batch, Config, Generator, Layout, Lora, Regularize, Sampler, Sampling, Trainer, init,
+};
 use wikigpt_kernels::{Gpu, Options, Precision};
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
@@ -57,6 +59,17 @@ fn trainer<O: Ops>(ops: O, config: &Config) -> Trainer<O> {
     trainer
 }
 
+/// Adapters for the same model; of a rank that no tile is made for.
+fn adapters<O: Ops>(ops: O, config: &Config) -> Trainer<O> {
+    let mut params = init(config, 7).unwrap();
+    // Logits of a fresh model are too small to tell tokens apart, whatever its layers do.
+    params[Layout::new(config).unwrap().wte].iter_mut().for_each(|weight| *weight *= 10.0);
+    let mut trainer = Trainer::with_adapters(ops, config, &params, &Lora::new(5), B, T).unwrap();
+    let first = trainer.adapters().unwrap().init(config, &params, 8).unwrap();
+    trainer.set_params(&first).unwrap();
+    trainer
+}
+
 /// The losses of so many steps.
 fn losses<O: Ops>(trainer: &mut Trainer<O>, steps: std::ops::Range<u64>, rounding: Rounding) -> Vec<f64> {
     steps.map(|number| step(trainer, number, rounding)).collect()
@@ -71,7 +84,11 @@ fn state(trainer: &mut Trainer<Gpu>) -> Vec<u32> {
 
 /// Holds losses to those of the CPU.
 fn follows(got: &[f64], config: &Config, tolerance: f64) {
-    let want = losses(&mut trainer(cpu(2).unwrap(), config), 0..got.len() as u64, Rounding::Nearest);
+    follow(got, &mut trainer(cpu(2).unwrap(), config), tolerance);
+}
+
+fn follow<O: Ops>(got: &[f64], trainer: &mut Trainer<O>, tolerance: f64) {
+    let want = losses(trainer, 0..got.len() as u64, Rounding::Nearest);
     assert!(want[0] - want[want.len() - 1] > 0.5, "the CPU learns nothing: {want:?}");
     for (number, (got, want)) in got.iter().zip(&want).enumerate() {
         let off = (got - want).abs() / want;
@@ -96,6 +113,17 @@ fn losses_in_bf16_are_near_the_cpus_and_the_same_twice_recorded_or_not() {
     follows(&recorded.0, &even(), 2e-2);
     assert_eq!(recorded.0, plain.0);
     assert!(recorded.1 == plain.1, "the same losses, other parameters");
+}
+
+#[test]
+fn adapters_learn_what_the_cpus_do_and_nothing_else_changes() {
+    for (precision, config, tolerance) in [(Precision::F32, odd(), 1e-4), (Precision::Bf16, even(), 2e-2)] {
+        let mut trainer = adapters(gpu(precision, Precision::F32), &config);
+        let got = losses(&mut trainer, 0..20, Rounding::Nearest);
+        follow(&got, &mut adapters(cpu(2).unwrap(), &config), tolerance);
+        let (trained, all) = (trainer.params().unwrap().len(), trainer.layout().len);
+        assert!(trained * 2 < all, "{trained} of {all} parameters are trained");
+    }
 }
 
 /// What a checkpoint holds is enough: rounding that looks random, and gradients in bf16, included.

@@ -235,7 +235,7 @@ fn wrong_models() {
     fs::write(workshop.path("latin1"), [b'c', 0xe9]).unwrap();
     workshop.fails(
         2,
-        &["latin1", "UTF-8"],
+        &["latin1: line 1: not UTF-8"],
         ["generate", &workshop.at("run"), "--prompt-file", &workshop.at("latin1")],
     );
 

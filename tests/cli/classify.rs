@@ -9,7 +9,8 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::common::{
-    TINY, assert_fails, checkpoint, json, metrics, ok, ok_line, path, run, text, train_tiny, tree, wikigpt,
+    TINY, assert_fails, checkpoint, gzip, json, metrics, ok, ok_line, path, run, text, train_tiny, tree,
+    wikigpt,
 };
 
 const GOOD: [&str; 4] = ["good", "fine", "nice", "warm"];
@@ -175,7 +176,7 @@ fn lines_are_labelled_as_they_come() {
     assert!(child.wait().unwrap().success());
 }
 
-/// Quoted or not, by name or number, as CSV, TSV or JSONL: the same texts give the same bits.
+/// Quoted or not, by name or number, as CSV, TSV or JSONL, compressed or not: the same texts give the same bits.
 #[test]
 fn every_kind_of_file_gives_the_same_model() {
     let workshop = Workshop::new();
@@ -190,15 +191,21 @@ fn every_kind_of_file_gives_the_same_model() {
             &file(&|text, label| format!("{}\n", serde_json::json!({ "label": label, "text": text }))),
         );
         let numbered = file(&|text, label| format!("x,{label},\"{text}\"\r\n"));
-        workshop.write(&format!("{name}.data"), &format!("\u{feff}id,stars,review\r\n{numbered}"));
+        let numbered = format!("\u{feff}id,stars,review\r\n{numbered}");
+        workshop.write(&format!("{name}.data"), &numbered);
+        fs::write(workshop.at(&format!("{name}.csv.gz")), gzip(&numbered)).unwrap();
     }
     let flags = "--epochs 2";
     let tsv = workshop.tuned(["train.tsv", "valid.tsv"], "tsv", &format!("{flags} --no-header"));
     let jsonl = workshop.tuned(["train.jsonl", "valid.jsonl"], "jsonl", flags);
     let named = format!("{flags} --format csv --text-column review --label-column 2");
     let csv = workshop.tuned(["train.data", "valid.data"], "csv", &named);
+    let named = format!("{flags} --text-column 3 --label-column stars");
+    let compressed = workshop.tuned(["train.csv.gz", "valid.csv.gz"], "compressed", &named);
     let weights = |run: &Path| fs::read(model(run).join("model.safetensors")).unwrap();
-    assert!(weights(&tsv) == weights(&jsonl) && weights(&tsv) == weights(&csv));
+    for other in [&jsonl, &csv, &compressed] {
+        assert!(weights(&tsv) == weights(other), "{}", other.display());
+    }
     // Another seed draws another head.
     let other = workshop.tuned(["train.jsonl", "valid.jsonl"], "other", &format!("{flags} --seed 2"));
     assert!(weights(&tsv) != weights(&other));

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 
 /// A model so small that a step takes about a millisecond.
@@ -47,6 +50,13 @@ pub fn train_tiny(folder: &Path, flags: &str) {
 /// A path as an argument.
 pub fn path(path: &Path) -> &str {
     path.to_str().expect("temporary folders have plain names")
+}
+
+/// A text as gzip compresses it.
+pub fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Bytes as text.

@@ -1,23 +1,14 @@
 //! `wikigpt score`.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
-use crate::common::{assert_fails, json, ok, path, run};
+use crate::common::{assert_fails, gzip, json, ok, path, run};
 
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
-    if name.ends_with(".gz") {
-        let mut encoder = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::default());
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap();
-    } else {
-        fs::write(&path, text).unwrap();
-    }
+    let contents = if name.ends_with(".gz") { gzip(text) } else { text.into() };
+    fs::write(&path, contents).unwrap();
     path
 }
 

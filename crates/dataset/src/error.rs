@@ -1,5 +1,6 @@
 //! What can go wrong with data.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,11 @@ impl Error {
 
     pub(crate) fn file(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Error::File { path: path.into(), message: message.into() }
+    }
+
+    /// What is wrong in one line of a file.
+    pub(crate) fn at_line(path: impl Into<PathBuf>, line: u64, message: impl fmt::Display) -> Self {
+        Error::file(path, format!("line {line}: {message}"))
     }
 
     pub(crate) fn argument(message: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! Text files: plain or compressed, UTF-8.
+//! Text files: plain or compressed, UTF-8. Whatever of ours reads a text reads it here, by one set of rules.
 
 use std::fs;
 use std::io::Read;
@@ -14,28 +14,39 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The most bytes that a compressed file may become.
 const LIMIT: u64 = 4 << 30;
 
-/// A file's text; one compressed with gzip is told by its first bytes.
+/// What a text may begin with that is no part of it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A file's text, without a byte-order mark. A file that gzip compressed is told by its first bytes, whatever its name.
 ///
 /// # Errors
-/// A file that is not there, is damaged, or is not UTF-8: then with the line.
+/// [`Error::Io`] when it cannot be read; [`Error::File`] when it is a damaged gzip file or one of more than 4 GiB, and, with the
+/// line, when it is not UTF-8.
 pub fn read(path: &Path) -> Result<String> {
     let mut bytes = fs::read(path).while_trying("read", path)?;
     if bytes.starts_with(&GZIP) {
         bytes = inflate(&bytes, LIMIT).map_err(|message| Error::file(path, message))?;
     }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::file(path, "it is in UTF-16: save it as UTF-8"));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
-        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Error::file(
-            path,
-            format!(
-                "not UTF-8 text: byte {at} (0x{:02x}, in line {line}) is not part of a character; convert the file to \
-                 UTF-8",
-                bytes[at]
-            ),
-        )
+        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        let byte = bytes[at];
+        Error::at_line(path, line, format_args!("not UTF-8 (byte {byte:#04x}): save the file as UTF-8"))
     })
+}
+
+/// What a file's name says that it holds, in small letters: its extension, or the one before `.gz`.
+pub(crate) fn extension(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let name = Path::new(name.strip_suffix(".gz").unwrap_or(&name));
+    Some(name.extension()?.to_string_lossy().into_owned())
 }
 
 fn inflate(bytes: &[u8], limit: u64) -> std::result::Result<Vec<u8>, String> {
@@ -62,22 +73,62 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn read_back(contents: &[u8]) -> std::result::Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        fs::write(&path, contents).unwrap();
+        read(&path).map_err(|error| error.to_string())
+    }
+
+    /// What is read of contents, which has to be the same where they are compressed.
+    #[track_caller]
+    fn read_both(contents: &[u8]) -> std::result::Result<String, String> {
+        let ends = |read: std::result::Result<String, String>| {
+            read.map_err(|error| error.split_once("t.csv: ").unwrap().1.to_owned())
+        };
+        let (plain, compressed) = (ends(read_back(contents)), ends(read_back(&gzip(contents))));
+        assert_eq!(plain, compressed);
+        plain
+    }
+
     #[test]
     fn compressed_or_not_it_is_the_same_text() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("text");
-        let read_back = |contents: &[u8]| {
-            fs::write(&path, contents).unwrap();
-            read(&path).map_err(|error| error.to_string())
-        };
         let text = "Störche\nnisten\n";
-        assert_eq!(read_back(text.as_bytes()).unwrap(), text);
-        assert_eq!(read_back(&gzip(text.as_bytes())).unwrap(), text);
+        assert_eq!(read_both(text.as_bytes()).unwrap(), text);
+        assert_eq!(read_both(b"").unwrap(), "");
         // Files that were written one after the other are one file.
         assert_eq!(read_back(&[gzip(b"a\n"), gzip(b"b\n")].concat()).unwrap(), "a\nb\n");
         let whole = gzip(text.as_bytes());
         assert!(read_back(&whole[..whole.len() - 3]).unwrap_err().contains("not a whole gzip file"));
-        assert!(read_back(&gzip(b"a\nb\xff")).unwrap_err().contains("byte 3 (0xff, in line 2)"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_it() {
+        assert_eq!(read_both("\u{feff}é\n".as_bytes()).unwrap(), "é\n");
+        assert_eq!(read_both("\u{feff}".as_bytes()).unwrap(), "");
+        // Once, and at the beginning: elsewhere it is a character.
+        assert_eq!(read_both("\u{feff}\u{feff}a\u{feff}".as_bytes()).unwrap(), "\u{feff}a\u{feff}");
+        for mark in [b"\xff\xfea\0", b"\xfe\xff\0a"] {
+            assert_eq!(read_both(mark).unwrap_err(), "it is in UTF-16: save it as UTF-8");
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_named_with_its_line() {
+        let error = |contents: &[u8]| read_both(contents).unwrap_err();
+        assert_eq!(error(b"one\r\ntwo\ncaf\xe9\n"), "line 3: not UTF-8 (byte 0xe9): save the file as UTF-8");
+        assert_eq!(error(b"torn \xc3"), "line 1: not UTF-8 (byte 0xc3): save the file as UTF-8");
+        assert!(error(b"\xef\xbb\xbfa\n\xef\xbb").starts_with("line 2: not UTF-8 (byte 0xef)"));
+    }
+
+    #[test]
+    fn names_tell_what_is_compressed() {
+        let of = |name: &str| extension(Path::new(name));
+        assert_eq!(of("a/b.csv").as_deref(), Some("csv"));
+        assert_eq!(of("b.de.TSV.Gz").as_deref(), Some("tsv"));
+        for none in ["csv", "csv.gz", "x.d/csv", ".gz", "x.gz", ".."] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> Result<Examples> {
         if line.trim().is_empty() {
             continue;
         }
-        let wrong = |message: String| Error::file(path, format!("line {number}: {message}"));
+        let wrong = |message: String| Error::at_line(path, number, message);
         let line: Line = serde_json::from_str(line).map_err(|error| {
             // The library counts lines within the line.
             let message = error.to_string();

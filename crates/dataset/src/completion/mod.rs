@@ -12,7 +12,7 @@ mod squad;
 mod template;
 mod titles;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use encode::{Encoder, Keep, Sequence, Shortened};
 pub use pack::{Packing, one_a_row, pack};
@@ -21,6 +21,7 @@ pub use template::Template;
 
 use crate::error::{Error, Result};
 use crate::manifest::Split;
+use crate::text_file;
 
 /// A prompt and what may come after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,8 +62,7 @@ impl Layout {
     /// The layout that names of files stand for.
     pub fn of(files: &[PathBuf]) -> Option<Layout> {
         let [file] = files else { return (files.len() == 2).then_some(Layout::Parallel) };
-        let name = file.file_name()?.to_str()?.to_lowercase();
-        match Path::new(name.strip_suffix(".gz").unwrap_or(&name)).extension()?.to_str()? {
+        match text_file::extension(file)?.as_str() {
             "jsonl" | "ndjson" => Some(Layout::JsonLines),
             "json" => Some(Layout::Squad),
             "tokens" | "zip" => Some(Layout::Titles),

@@ -21,7 +21,7 @@ pub fn read(prompts: &Path, completions: &Path) -> Result<Examples> {
     for (number, (prompt, completion)) in (1..).zip(texts.0.lines().zip(texts.1.lines())) {
         let example = example(prompt, completion).map_err(|message| {
             let path = if prompt.trim().is_empty() { prompts } else { completions };
-            Error::file(path, format!("line {number}: {message}"))
+            Error::at_line(path, number, message)
         })?;
         examples.list.push(example);
     }

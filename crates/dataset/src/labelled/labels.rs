@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use super::{Example, at_line};
+use super::Example;
 use crate::error::{Error, Result};
 
 /// A label as a file has it.
@@ -47,7 +47,7 @@ pub(super) fn check_kinds(path: &Path, examples: &[Example]) -> Result {
     let Some(first) = examples.first() else { return Ok(()) };
     match examples.iter().find(|example| example.label.kind() != first.label.kind()) {
         None => Ok(()),
-        Some(other) => Err(at_line(
+        Some(other) => Err(Error::at_line(
             path,
             other.line,
             format_args!(
@@ -108,7 +108,7 @@ impl Labels {
                     example.label,
                     listed(&self.names)
                 );
-                at_line(path, example.line, message)
+                Error::at_line(path, example.line, message)
             })
         };
         examples.iter().map(number).collect()

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::labels::{Label, listed};
-use super::{Column, Example, Reading, at_line};
+use super::{Column, Example, Reading};
 use crate::error::{Error, Result};
 
 /// The examples of a file with an object a line; blank lines are passed over.
@@ -21,7 +21,7 @@ pub fn read(path: &Path, text: &str, reading: &Reading) -> Result<Vec<Example>> 
     let label_key = key((label_column, "--label-column"))?;
     let mut examples = Vec::new();
     for (number, source) in (1..).zip(text.lines()).filter(|(_, source)| !source.trim().is_empty()) {
-        let refuse = |message: String| at_line(path, number, message);
+        let refuse = |message: String| Error::at_line(path, number, message);
         let object: Map<String, Value> = match serde_json::from_str(source) {
             Ok(Value::Object(object)) => object,
             Ok(_) => return Err(refuse("not a JSON object, such as {\"text\": …, \"label\": …}".into())),

@@ -7,7 +7,6 @@ mod buckets;
 mod labels;
 mod lines;
 mod table;
-mod text;
 
 use std::fmt;
 use std::path::Path;
@@ -15,9 +14,9 @@ use std::str::FromStr;
 
 pub use buckets::{Buckets, Chosen};
 pub use labels::{Label, Labels};
-pub use text::read_text;
 
 use crate::error::{Error, Result};
+use crate::text_file;
 
 /// A text and its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +41,12 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// What a file's extension says.
+    /// What a file's extension says, or the one before `.gz`.
     ///
     /// # Errors
     /// [`Error::File`] when it says nothing.
     pub fn of(path: &Path) -> Result<Layout> {
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        match extension.as_deref() {
+        match text_file::extension(path).as_deref() {
             Some("csv") => Ok(Layout::Csv),
             Some("tsv") => Ok(Layout::Tsv),
             Some("jsonl" | "ndjson") => Ok(Layout::Jsonl),
@@ -119,7 +117,7 @@ impl Reading {
     }
 }
 
-/// The examples of a file, in its order.
+/// The examples of a file, which may be compressed with gzip, in its order.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read; [`Error::File`] with the line: of what is not UTF-8, of a missing column or field, an
@@ -127,7 +125,7 @@ impl Reading {
 /// is no example at all.
 pub fn read(path: &Path, reading: &Reading) -> Result<Vec<Example>> {
     let layout = reading.layout.map_or_else(|| Layout::of(path), Ok)?;
-    let text = read_text(path)?;
+    let text = text_file::read(path)?;
     let examples = match layout {
         Layout::Csv => table::read(path, &text, b',', reading.quotes.unwrap_or(true), reading),
         Layout::Tsv => table::read(path, &text, b'\t', reading.quotes.unwrap_or(false), reading),
@@ -138,9 +136,4 @@ pub fn read(path: &Path, reading: &Reading) -> Result<Vec<Example>> {
         return Err(Error::file(path, "there is no text in it"));
     }
     Ok(examples)
-}
-
-/// A file's error in one of its lines.
-pub(crate) fn at_line(path: &Path, line: u64, message: impl fmt::Display) -> Error {
-    Error::file(path, format!("line {line}: {message}"))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::StringRecord;
 
 use super::labels::{Label, listed};
-use super::{Column, Example, Reading, at_line};
+use super::{Column, Example, Reading};
 use crate::error::{Error, Result};
 
 /// The examples of a table whose fields stand between delimiters.
@@ -29,7 +29,11 @@ pub fn read(path: &Path, text: &str, delimiter: u8, quotes: bool, reading: &Read
             && reader.position().byte() as usize >= text.len()
             && let Some(opened) = unclosed(&text.as_bytes()[row..], delimiter)
         {
-            return Err(at_line(path, lines.of(row + opened), "a quote opens a field and is never closed"));
+            return Err(Error::at_line(
+                path,
+                lines.of(row + opened),
+                "a quote opens a field and is never closed",
+            ));
         }
         let (first_line, width) = *first.get_or_insert((line, record.len()));
         if record.len() != width {
@@ -40,7 +44,7 @@ pub fn read(path: &Path, text: &str, delimiter: u8, quotes: bool, reading: &Read
                 String::new()
             };
             let message = format!("{found} fields, but line {first_line} has {width}{quote}");
-            return Err(at_line(path, line, message));
+            return Err(Error::at_line(path, line, message));
         }
         let [text_at, label_at] = match places {
             Some(places) => places,
@@ -55,10 +59,18 @@ pub fn read(path: &Path, text: &str, delimiter: u8, quotes: bool, reading: &Read
         };
         let (text, label) = (&record[text_at], record[label_at].trim());
         if text.trim().is_empty() {
-            return Err(at_line(path, line, format_args!("the text (column {}) is empty", text_at + 1)));
+            return Err(Error::at_line(
+                path,
+                line,
+                format_args!("the text (column {}) is empty", text_at + 1),
+            ));
         }
         if label.is_empty() {
-            return Err(at_line(path, line, format_args!("the label (column {}) is empty", label_at + 1)));
+            return Err(Error::at_line(
+                path,
+                line,
+                format_args!("the label (column {}) is empty", label_at + 1),
+            ));
         }
         examples.push(Example { text: text.to_owned(), label: Label::of(label), line });
     }
@@ -87,7 +99,7 @@ impl Lines<'_> {
 fn next(path: &Path, reader: &mut csv::Reader<&[u8]>, record: &mut StringRecord) -> Result<bool> {
     reader.read_record(record).map_err(|error| {
         let line = error.position().map_or(0, csv::Position::line);
-        at_line(path, line, format_args!("not a row of a table: {error}"))
+        Error::at_line(path, line, format_args!("not a row of a table: {error}"))
     })
 }
 

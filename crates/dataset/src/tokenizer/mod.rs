@@ -10,7 +10,6 @@ mod stream;
 mod words;
 
 use std::borrow::Cow;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +22,8 @@ pub use spec::{LARGEST_BPE, SMALLEST_BPE, TokenizerSpec};
 pub use stream::{StreamDecoder, Utf8Stream};
 
 use crate::atomic::AtomicFile;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
+use crate::text_file;
 
 /// The file that holds a tokenizer, in Hugging Face's format.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -207,7 +207,7 @@ impl Tokenizer {
                     "not a vocabulary: expected an object of tokens and ids",
                 ));
             };
-            kind_of_json(&vocabulary, &HfTokenizer::json_of_vocabulary(&map, &read_text(&merges)?))?
+            kind_of_json(&vocabulary, &HfTokenizer::json_of_vocabulary(&map, &text_file::read(&merges)?))?
         } else {
             return Err(Error::file(
                 folder,
@@ -245,14 +245,7 @@ fn kind_of_json(path: &Path, json: &Value) -> Result<Kind> {
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).while_trying("read", path)?;
-    String::from_utf8(bytes).map_err(|error| {
-        Error::file(path, format!("not UTF-8 text: wrong at byte {}", error.utf8_error().valid_up_to()))
-    })
-}
-
 fn read_json(path: &Path) -> Result<Value> {
-    let text = read_text(path)?;
+    let text = text_file::read(path)?;
     serde_json::from_str(&text).map_err(|error| Error::file(path, format!("not JSON: {error}")))
 }

@@ -4,6 +4,7 @@
 mod completion;
 mod order;
 mod prepare;
+mod texts;
 mod token_files;
 mod tokenizers;
 mod wikitext2;

@@ -166,9 +166,9 @@ fn bad_text_is_named_and_leaves_nothing() {
     let cases: &[Case] = &[
         (&[b""], "bytes", &["text-0.txt", "empty"]),
         (&[b"fine\n", b""], "bytes", &["text-1.txt", "empty"]),
-        (&[b"caf\xe9\n"], "bytes", &["text-0.txt", "UTF-8", "byte 3", "0xe9", "line 1"]),
-        (&[b"one\ntwo\n\xff"], "gpt2", &["byte 8", "line 3"]),
-        (&[b"cut \xe6\xb2"], "words", &["byte 4"]),
+        (&[b"caf\xe9\n"], "bytes", &["text-0.txt", "UTF-8", "0xe9", "line 1"]),
+        (&[b"one\ntwo\n\xff"], "gpt2", &["0xff", "line 3"]),
+        (&[b"cut \xe6\xb2"], "words", &["0xe6", "line 1"]),
         (&[], "bytes", &["no text files"]),
         (&[b"    "], "words", &["train split", "white space"]),
         (&[b"short"], "bpe:1000", &["bpe:1000", "more text"]),

@@ -256,7 +256,7 @@ fn files_that_are_no_tokenizers_are_errors() {
         (b"{", "not JSON"),
         (b"{}", "no model"),
         (b"[1, 2]", "no model"),
-        (b"{\"a\": \"\xff\"}", "byte 7"),
+        (b"{\n\"a\": \"\xff\"}", "line 2: not UTF-8"),
         (&bpe(json!({}), json!([])), "empty"),
         (&bpe(json!({ "a": 0 }), json!(["a b"])), "`b`"),
         (&bpe(json!({ "a": 0, "b": 1 }), json!([["a", "b"]])), "`ab`"),

@@ -23,7 +23,8 @@ Examples:
   wikigpt finetune classify gpt2/ --train train.tsv --valid dev.tsv --test test.tsv --no-header --freeze 6
   echo \"what a film\" | wikigpt classify runs/labels
 
-Files are CSV or TSV, with a header unless --no-header says so, or JSONL: an object a line. Labels are text or integers. \
+Files are CSV or TSV, with a header unless --no-header says so, or JSONL: an object a line; any may be compressed with gzip. Labels \
+are text or integers. \
 The model gets a head with a row a label, which reads a text's last token; the run's folder holds the checkpoint that was best on \
 the validation data, predictions-valid.jsonl (and -test), classification.json and metrics.jsonl. Ctrl-C and SIGTERM end it with the \
 best checkpoint so far (exit status 0); it cannot be gone on with later.";

@@ -1,10 +1,7 @@
 //! What texts begin with.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
-use wikigpt_dataset::Tokenizer;
+use anyhow::Result;
+use wikigpt_dataset::{Tokenizer, read_text};
 use wikigpt_gpt::Config;
 
 use super::Arguments;
@@ -28,9 +25,9 @@ pub fn prompts(arguments: &Arguments, tokenizer: &Tokenizer, config: &Config) ->
         return Ok(vec![checked(text, ids, tokenizer, config)?]);
     }
     let texts = match (&arguments.prompt_file, &arguments.prompts) {
-        (Some(path), _) => vec![read(path, "--prompt-file")?],
+        (Some(path), _) => vec![read_text(path)?],
         (_, Some(path)) => {
-            let text = read(path, "--prompts")?;
+            let text = read_text(path)?;
             let lines: Vec<String> = text.lines().map(str::to_owned).collect();
             if lines.is_empty() {
                 bad_input!("--prompts {}: it has no lines", path.display());
@@ -87,15 +84,4 @@ fn token_ids(list: &str, vocab_size: usize) -> Result<Vec<u32>> {
         }
     }
     Ok(ids)
-}
-
-fn read(path: &Path, flag: &str) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {flag} {}", path.display()))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(text),
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            bad_input!("{flag} {}: not UTF-8 from byte {at} on", path.display())
-        }
-    }
 }

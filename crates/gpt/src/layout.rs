@@ -149,6 +149,26 @@ impl Layout {
     }
 }
 
+/// Copies into the parameters of a model those that it has in common with another: all but a head of other labels, or of another
+/// kind.
+///
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) when a shape is impossible, or an array not as long as its model's.
+pub fn carry_over(from: &Config, params: &[f32], to: &Config, into: &mut [f32]) -> Result {
+    let (old, new) = (Layout::new(from)?, Layout::new(to)?);
+    if (params.len(), into.len()) != (old.len, new.len) {
+        return Err(crate::Error::Config("the parameters must be as many as their models have".into()));
+    }
+    let same_labels = from.labels == to.labels;
+    for tensor in new.tensors.iter().filter(|tensor| same_labels || tensor.name != "score.weight") {
+        let same = |other: &&Tensor| (&other.name, &other.shape) == (&tensor.name, &tensor.shape);
+        if let Some(other) = old.tensors.iter().find(same) {
+            into[tensor.live()].copy_from_slice(&params[other.live()]);
+        }
+    }
+    Ok(())
+}
+
 /// Lays tensors out one after the other.
 pub(crate) struct Builder {
     tensors: Vec<Tensor>,

@@ -59,7 +59,7 @@ pub use error::{Error, Result};
 pub use evaluator::Evaluator;
 pub use generator::Generator;
 pub use init::init;
-pub use layout::{Array, Block, Layout, Linear, Norm, Tensor};
+pub use layout::{Array, Block, Layout, Linear, Norm, Tensor, carry_over};
 pub use lora::{AdapterLayout, AdapterRange, Lora, Projection, merge};
 pub use model::Regularize;
 pub use plan::{Bytes, Plan};

@@ -5,7 +5,7 @@
 //! last. A folder gets its name only when all of it has reached the disk, so a kill at any instant leaves the last
 //! good one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::adapters::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapters, Base, write_adapters};
 use super::archive::{Archive, file, read_json};
 use super::folder::{Digest, NewFolder, digest, sync_folder};
-use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, write_model};
-use super::tensors::{Named, Writer, entries, prefix};
-use crate::{Array, Config, Error, Layout, Result};
+use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, write_model, write_settings};
+use super::tensors::{Named, Source, Writer, entries, prefix};
+use crate::{AdapterLayout, Array, Config, Error, Layout, Result, Tensor};
 
 const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) const STATE: &str = "state.json";
@@ -35,6 +36,13 @@ struct State<S> {
     step: u64,
     files: BTreeMap<String, Digest>,
     state: S,
+}
+
+impl<S> State<S> {
+    /// Whether the checkpoint is of adapters.
+    fn has_adapters(&self) -> bool {
+        self.files.contains_key(ADAPTER_CONFIG)
+    }
 }
 
 /// The checkpoints of a run.
@@ -84,15 +92,52 @@ impl Checkpoints {
         extras: &Extras,
         mut read: impl FnMut(Array, usize, &mut [f32]) -> Result,
     ) -> Result<PathBuf> {
-        let place = self.path(step);
         let layout = Layout::new(config)?;
+        self.write(step, &layout.tensors, state, &mut read, |new, read| {
+            write_model(new, config, &layout, read, extras)
+        })
+    }
+
+    /// The same of adapters for a model of this shape; the arrays are in the order of their layout. The model itself is not written.
+    ///
+    /// # Errors
+    /// Those of [`save`](Checkpoints::save).
+    ///
+    /// # Panics
+    /// When `state` cannot be JSON.
+    pub fn save_adapters<S: Serialize>(
+        &self,
+        step: u64,
+        config: &Config,
+        layout: &AdapterLayout,
+        base: &Base,
+        state: &S,
+        extras: &Extras,
+        mut read: impl FnMut(Array, usize, &mut [f32]) -> Result,
+    ) -> Result<PathBuf> {
+        self.write(step, &layout.tensors, state, &mut read, |new, read| {
+            write_adapters(new, layout, base, read)?;
+            write_settings(new, config, extras)
+        })
+    }
+
+    /// Writes a checkpoint: what `write_weights` writes, the moments of these tensors and the state.
+    fn write<S: Serialize>(
+        &self,
+        step: u64,
+        tensors: &[Tensor],
+        state: &S,
+        read: &mut Source,
+        write_weights: impl FnOnce(&NewFolder, &mut Source) -> Result,
+    ) -> Result<PathBuf> {
+        let place = self.path(step);
         self.clean()?;
         let name = format!("step-{step:08}");
         let new = NewFolder::create(place.clone(), self.folder.join(format!("{TEMPORARY}{name}")))?;
-        write_model(&new, config, &layout, &mut read, extras)?;
-        let moments = entries(&layout, Array::M).chain(entries(&layout, Array::V));
-        let optimizer = Writer::new(moments.collect());
-        new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out, &place, &mut read))?;
+        write_weights(&new, read)?;
+        let moments = entries(tensors, Array::M).chain(entries(tensors, Array::V));
+        let optimizer = Writer::new(moments.collect(), "", HashMap::new());
+        new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out, &place, read))?;
         let state = State { format: FORMAT, step, files: new.digests()?, state };
         let text = serde_json::to_vec_pretty(&state).expect("a state that can be JSON");
         new.write(STATE, text.len() as u64, |out| out.write(&text))?;
@@ -219,7 +264,8 @@ fn read_state(folder: &Path) -> Result<State<Value>> {
         let message = format!("its format is {}, but this program knows {FORMAT} only", state.format);
         return Err(file(&path, message));
     }
-    for required in [CONFIG, WEIGHTS, OPTIMIZER] {
+    let weights = if state.has_adapters() { ADAPTER_WEIGHTS } else { WEIGHTS };
+    for required in [CONFIG, weights, OPTIMIZER] {
         if !state.files.contains_key(required) {
             return Err(file(&path, format!("it does not list {required}")));
         }
@@ -241,8 +287,37 @@ fn read_state(folder: &Path) -> Result<State<Value>> {
 pub struct Checkpoint {
     folder: PathBuf,
     state: State<Value>,
-    weights: Weights,
+    weights: Trained,
     optimizer: Archive,
+}
+
+/// What was trained: a whole model, or adapters.
+enum Trained {
+    Model(Weights),
+    Adapters(Adapters),
+}
+
+impl Trained {
+    fn config(&self) -> &Config {
+        match self {
+            Trained::Model(weights) => &weights.config,
+            Trained::Adapters(adapters) => &adapters.config,
+        }
+    }
+
+    fn tensors(&self) -> &[Tensor] {
+        match self {
+            Trained::Model(weights) => &weights.layout.tensors,
+            Trained::Adapters(adapters) => &adapters.layout.tensors,
+        }
+    }
+
+    fn named(&self) -> Result<Named<'_>> {
+        match self {
+            Trained::Model(weights) => Named::new(weights.archive(), ""),
+            Trained::Adapters(adapters) => adapters.named(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Checkpoint {
@@ -264,9 +339,13 @@ impl Checkpoint {
                 return Err(file(&path, "its contents have changed since it was written (CRC-32C)"));
             }
         }
-        let weights = Weights::open(&folder.join(CONFIG), &folder.join(WEIGHTS))?;
+        let weights = if state.has_adapters() {
+            Trained::Adapters(Adapters::open_alone(folder)?)
+        } else {
+            Trained::Model(Weights::open(&folder.join(CONFIG), &folder.join(WEIGHTS))?)
+        };
         let optimizer = Archive::open(&folder.join(OPTIMIZER))?;
-        let tensors = &weights.layout.tensors;
+        let tensors = weights.tensors();
         for array in [Array::M, Array::V] {
             let named = Named::new(&optimizer, prefix(array))?;
             tensors.iter().try_for_each(|tensor| named.check(tensor))?;
@@ -287,7 +366,15 @@ impl Checkpoint {
 
     /// The model's shape.
     pub fn config(&self) -> &Config {
-        &self.weights.config
+        self.weights.config()
+    }
+
+    /// Where everything lies in the arrays of adapters, and the model that they are for, if it is adapters that were trained.
+    pub fn adapters(&self) -> Option<(&AdapterLayout, &Base)> {
+        match &self.weights {
+            Trained::Model(_) => None,
+            Trained::Adapters(adapters) => Some((&adapters.layout, &adapters.base)),
+        }
     }
 
     /// What the caller saved with it.
@@ -308,10 +395,12 @@ impl Checkpoint {
     pub fn read(&self, mut write: impl FnMut(Array, usize, &[f32]) -> Result) -> Result {
         let mut values = Vec::new();
         for array in [Array::Params, Array::M, Array::V] {
-            let archive = if array == Array::Params { self.weights.archive() } else { &self.optimizer };
-            let named = Named::new(archive, prefix(array))?;
+            let named = match array {
+                Array::Params => self.weights.named()?,
+                Array::M | Array::V => Named::new(&self.optimizer, prefix(array))?,
+            };
             // What a file does not hold is 0, as everything is at first.
-            for tensor in self.weights.layout.tensors.iter().filter(|t| named.get(&t.name).is_some()) {
+            for tensor in self.weights.tensors().iter().filter(|t| named.get(&t.name).is_some()) {
                 values.resize(tensor.size(), 0.0);
                 named.read(tensor, &mut values)?;
                 write(array, tensor.range.start, &values)?;

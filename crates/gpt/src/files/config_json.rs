@@ -51,6 +51,17 @@ pub(super) struct Settings {
     pub labels: Option<Vec<String>>,
 }
 
+impl Settings {
+    /// The shape as the file has it, where there are no tensors to settle it.
+    pub fn alone(self) -> Config {
+        let Settings { config, untied, classifies, labels } = self;
+        match labels.filter(|_| classifies) {
+            Some(labels) => config.classifier(labels),
+            None => Config { tied: !untied, ..config },
+        }
+    }
+}
+
 /// Reads and checks a `config.json`.
 pub(super) fn read(path: &Path) -> Result<Settings> {
     let value: Value = read_json(path)?;
@@ -266,6 +277,7 @@ pub(super) fn tokenizer_config_json(
     }))
 }
 
-fn pretty<T: Serialize>(value: &T) -> String {
+/// JSON for people.
+pub(super) fn pretty<T: Serialize>(value: &T) -> String {
     serde_json::to_string_pretty(value).expect("strings, numbers and options") + "\n"
 }

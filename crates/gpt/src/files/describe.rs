@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::adapters::{ADAPTER_WEIGHTS, Adapters, Base, base_of};
 use super::archive::Archive;
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::huggingface::{CONFIG, Weights};
 use super::locate::{ModelKind, model_path};
-use crate::{Config, Layout, Result};
+use crate::{Config, Layout, Projection, Result};
 
 /// What [`describe`] found.
 #[derive(Clone, Debug, Serialize)]
@@ -20,8 +21,10 @@ pub struct Description {
     pub weights: PathBuf,
     /// The model's shape; not of a lone safetensors file.
     pub config: Option<Config>,
-    /// Parameters of the model, or elements of a lone file.
+    /// Parameters of the model, or elements of a lone file or of adapters.
     pub parameters: u64,
+    /// What the adapters are, if it is such.
+    pub adapters: Option<AdaptersDescription>,
     /// Bytes of the weights' files.
     pub bytes: u64,
     /// Steps done, of a run or checkpoint.
@@ -34,6 +37,19 @@ pub struct Description {
     pub metadata: BTreeMap<String, String>,
     /// Every tensor, sorted by name.
     pub tensors: Vec<TensorDescription>,
+}
+
+/// The adapters of a [`Description`].
+#[derive(Clone, Debug, Serialize)]
+pub struct AdaptersDescription {
+    /// The model that they are for.
+    pub base: Base,
+    /// R.
+    pub rank: usize,
+    /// The layers of a block that have one: `attn.c_attn`.
+    pub targets: Vec<&'static str>,
+    /// So many of the lowest blocks have none.
+    pub frozen: usize,
 }
 
 /// One tensor of a [`Description`].
@@ -57,10 +73,17 @@ pub fn describe(path: &Path) -> Result<Description> {
         return Ok(of(ModelKind::Safetensors, &archive));
     }
     let found = model_path(path)?;
-    let weights = Weights::open(&found.folder.join(CONFIG), &found.weights)?;
-    let mut description = of(found.kind, weights.archive());
-    description.parameters = Layout::new(&weights.config)?.parameters() as u64;
-    description.config = Some(weights.config);
+    let mut description = match found.weights.ends_with(ADAPTER_WEIGHTS) {
+        true => of_adapters(found.kind, &found.folder)?,
+        false => {
+            let weights = Weights::open(&found.folder.join(CONFIG), &found.weights)?;
+            Description {
+                parameters: Layout::new(&weights.config)?.parameters() as u64,
+                config: Some(weights.config.clone()),
+                ..of(found.kind, weights.archive())
+            }
+        }
+    };
     if found.step.is_some() {
         description.step = found.step;
         description.state = Some(Checkpoint::open(&found.folder)?.state()?);
@@ -74,6 +97,25 @@ pub fn describe(path: &Path) -> Result<Description> {
     Ok(description)
 }
 
+fn of_adapters(kind: ModelKind, folder: &Path) -> Result<Description> {
+    let adapters = match folder.join(CONFIG).is_file() {
+        true => Adapters::open_alone(folder)?,
+        // PEFT leaves the shape to the model.
+        false => Adapters::open(folder, &super::load_model(&base_of(folder)?)?.config)?,
+    };
+    let lora = &adapters.layout.lora;
+    Ok(Description {
+        config: Some(adapters.config.clone()),
+        adapters: Some(AdaptersDescription {
+            base: adapters.base.clone(),
+            rank: lora.rank,
+            targets: lora.targets.iter().copied().map(Projection::name).collect(),
+            frozen: lora.frozen,
+        }),
+        ..of(kind, adapters.archive())
+    })
+}
+
 fn of(kind: ModelKind, archive: &Archive) -> Description {
     let tensor = |name: &str| {
         let view = archive.get(name).expect("a name of this archive");
@@ -85,6 +127,7 @@ fn of(kind: ModelKind, archive: &Archive) -> Description {
         weights: archive.path.clone(),
         config: None,
         parameters: tensors.iter().map(|t| t.shape.iter().product::<usize>() as u64).sum(),
+        adapters: None,
         bytes: archive.file_bytes(),
         step: None,
         state: None,

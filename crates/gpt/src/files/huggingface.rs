@@ -1,15 +1,17 @@
 //! Hugging Face GPT-2 folders: `config.json` and `model.safetensors`, read and written.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::adapters::{ADAPTER_WEIGHTS, Adapters, base_of};
 use super::archive::{Archive, file};
 use super::config_json::{self, Settings};
 use super::folder::{NewFolder, vacant};
-use super::locate::model_path;
+use super::locate::{ModelPath, model_path};
 use super::tensors::{Named, Source, Writer, entries, is_bias, zero_biases};
-use crate::{Array, Config, Error, Layout, Result};
+use crate::{Array, Config, Error, Layout, Result, carry_over, merge};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -28,7 +30,8 @@ pub struct Model {
     pub warnings: Vec<String>,
 }
 
-/// Loads MODEL: a run folder, a checkpoint, a Hugging Face folder, or a `.safetensors` file beside a `config.json`.
+/// Loads MODEL: a run folder, a checkpoint, a Hugging Face folder, or a `.safetensors` file beside a `config.json`. Where these hold
+/// adapters, it is the model that they are for with them added.
 ///
 /// Weights may be f32, f16 or bf16, in one file or in shards, with names with or without `transformer.`. A missing
 /// `lm_head.weight`, or one that equals `wte.weight`, is a tied head. Where the biases of `c_attn` are missing from all
@@ -38,12 +41,60 @@ pub struct Model {
 /// [`Error::Io`] when a file cannot be read; [`Error::File`] when it is damaged, is no GPT-2 that can be computed
 /// here, has tensors missing, unknown, of a wrong shape or type, or holds NaN or infinity.
 pub fn load_model(path: &Path) -> Result<Model> {
+    load(path, None, MOST_ADAPTERS)
+}
+
+/// The same of adapters whose model is not where they say, but at `base`.
+///
+/// # Errors
+/// As [`load_model`], and [`Error::File`] when `path` holds no adapters.
+pub fn load_adapted(path: &Path, base: &Path) -> Result<Model> {
+    load(path, Some(base), MOST_ADAPTERS)
+}
+
+/// Adapters may be for a model that is itself one with adapters, so many times: they could also be for themselves.
+const MOST_ADAPTERS: usize = 16;
+
+fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
     let found = model_path(path)?;
-    let weights = Weights::open(&found.folder.join(CONFIG), &found.weights)?;
-    let params = weights.read()?;
-    let mut warnings = found.warnings;
-    warnings.extend(weights.warning);
-    Ok(Model { folder: found.folder, config: weights.config, params, warnings })
+    let ModelPath { folder, mut warnings, .. } = found;
+    if !found.weights.ends_with(ADAPTER_WEIGHTS) {
+        if base.is_some() {
+            return Err(file(path, "a model that is whole, not adapters that are for another"));
+        }
+        let weights = Weights::open(&folder.join(CONFIG), &found.weights)?;
+        let params = weights.read()?;
+        warnings.extend(weights.warning);
+        return Ok(Model { folder, config: weights.config, params, warnings });
+    }
+    if depth == 0 {
+        return Err(file(&folder, "its adapters are for a model with adapters, and so on without an end"));
+    }
+    let base = match base {
+        Some(base) => base.to_path_buf(),
+        None => base_of(&folder)?,
+    };
+    let mut model = load(&base, None, depth - 1)?;
+    // Adapters of a classifier bring its head, and its labels' names.
+    let settings = folder.join(CONFIG);
+    let labels = match settings.is_file() {
+        true => config_json::read(&settings)?.alone().labels,
+        false => model.config.labels.clone(),
+    };
+    let config = match labels.is_empty() {
+        true => model.config.clone(),
+        false => model.config.clone().classifier(labels),
+    };
+    if config != model.config {
+        let mut params = vec![0.0; Layout::new(&config)?.len];
+        carry_over(&model.config, &model.params, &config, &mut params)?;
+        model.params = params;
+    }
+    let adapters = Adapters::open(&folder, &config)?;
+    adapters.check_base(&model.params)?;
+    merge(&config, &mut model.params, &adapters.layout, &adapters.read()?)?;
+    model.warnings.append(&mut warnings);
+    Ok(Model { folder, config, ..model })
 }
 
 /// Loads the parameters of a model of known shape, flat, from a `.safetensors` file that has no `config.json`; and a
@@ -220,10 +271,16 @@ pub(super) fn write_model(
     source: &mut Source,
     extras: &Extras,
 ) -> Result {
+    let tensors = entries(&layout.tensors, Array::Params).chain(zero_biases(config)?).collect();
+    let weights = Writer::new(tensors, "", HashMap::new());
+    new.write(WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
+    write_settings(new, config, extras)
+}
+
+/// Writes what a folder holds beside weights.
+pub(super) fn write_settings(new: &NewFolder, config: &Config, extras: &Extras) -> Result {
     let (bos, eos) = (extras.bos_token_id, extras.eos_token_id);
     let text = |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write(text.as_bytes()));
-    let weights = Writer::new(entries(layout, Array::Params).chain(zero_biases(config)?).collect());
-    new.write(WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
     text(CONFIG, &config_json::config_json(config, bos, eos))?;
     text("generation_config.json", &config_json::generation_config_json(bos, eos))?;
     if let Some(tokenizer) = extras.tokenizer_json {

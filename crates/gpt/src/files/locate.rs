@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::adapters::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use super::archive::file;
 use super::checkpoint::{Checkpoint, Checkpoints, STATE};
 use super::huggingface::{CONFIG, SHARDS, WEIGHTS};
@@ -19,6 +20,8 @@ pub enum ModelKind {
     Checkpoint,
     /// A folder with `config.json` and weights.
     HuggingFace,
+    /// A folder with `adapter_config.json` and the adapters, as PEFT writes it.
+    Adapters,
     /// A `.safetensors` file with a `config.json` beside it.
     Safetensors,
 }
@@ -30,7 +33,7 @@ pub struct ModelPath {
     pub kind: ModelKind,
     /// The folder of `config.json` and of the tokenizer, if there is one.
     pub folder: PathBuf,
-    /// The weights: a `.safetensors` file or the index of shards.
+    /// The weights: a `.safetensors` file or the index of shards; or adapters.
     pub weights: PathBuf,
     /// Steps done, of a run or checkpoint.
     pub step: Option<u64>,
@@ -55,6 +58,16 @@ pub fn model_path(path: &Path) -> Result<ModelPath> {
     }
     if path.join(STATE).is_file() {
         return Ok(checkpoint(ModelKind::Checkpoint, &Checkpoint::open(path)?, Vec::new()));
+    }
+    if path.join(ADAPTER_CONFIG).is_file() {
+        let (folder, weights) = (path.to_path_buf(), path.join(ADAPTER_WEIGHTS));
+        return Ok(ModelPath {
+            kind: ModelKind::Adapters,
+            folder,
+            weights,
+            step: None,
+            warnings: Vec::new(),
+        });
     }
     if !path.join(CONFIG).is_file() {
         let message =
@@ -92,6 +105,6 @@ fn beside_config(path: &Path) -> Result<ModelPath> {
 
 fn checkpoint(kind: ModelKind, checkpoint: &Checkpoint, warnings: Vec<String>) -> ModelPath {
     let folder = checkpoint.folder().to_path_buf();
-    let weights = folder.join(WEIGHTS);
+    let weights = folder.join(if checkpoint.adapters().is_some() { ADAPTER_WEIGHTS } else { WEIGHTS });
     ModelPath { kind, folder, weights, step: Some(checkpoint.step()), warnings }
 }

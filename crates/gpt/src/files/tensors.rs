@@ -31,7 +31,8 @@ fn is_head(name: &str) -> bool {
 
 /// Whether Hugging Face stores a tensor as (in,out).
 fn is_conv1d(name: &str) -> bool {
-    name.ends_with(".weight") && (name.contains(".attn.c_") || name.contains(".mlp.c_"))
+    let of_layer = name.contains(".attn.c_") || name.contains(".mlp.c_");
+    of_layer && name.ends_with(".weight") && !name.contains(".lora_")
 }
 
 /// The shape that a tensor has in a file.
@@ -60,9 +61,16 @@ pub(super) struct Entry {
     tensor: Tensor,
 }
 
+impl Entry {
+    /// A tensor of an array.
+    pub fn new(array: Array, tensor: &Tensor) -> Entry {
+        Entry { array: Some(array), tensor: tensor.clone() }
+    }
+}
+
 /// The tensors of an array.
-pub(super) fn entries(layout: &Layout, array: Array) -> impl Iterator<Item = Entry> {
-    layout.tensors.iter().map(move |tensor| Entry { array: Some(array), tensor: tensor.clone() })
+pub(super) fn entries(tensors: &[Tensor], array: Array) -> impl Iterator<Item = Entry> {
+    tensors.iter().map(move |tensor| Entry::new(array, tensor))
 }
 
 /// Zeros for the biases that a model does without and Hugging Face's cannot.
@@ -86,8 +94,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Lays out a file of f32 tensors.
-    pub fn new(entries: Vec<Entry>) -> Writer {
+    /// Lays out a file of f32 tensors, whose names `root` comes before, and further metadata.
+    pub fn new(entries: Vec<Entry>, root: &str, mut metadata: HashMap<String, String>) -> Writer {
         let mut end = 0;
         let info = |Entry { array, tensor }: &Entry| {
             let start = end;
@@ -95,12 +103,12 @@ impl Writer {
             let shape = stored_shape(tensor);
             let info = TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) };
             let transformer = if is_head(&tensor.name) { "" } else { "transformer." };
-            (format!("{}{transformer}{}", array.map_or("", prefix), tensor.name), info)
+            (format!("{}{root}{transformer}{}", array.map_or("", prefix), tensor.name), info)
         };
         let infos = entries.iter().map(info).collect();
         // Without it transformers refuses the file.
-        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let metadata = Metadata::new(Some(format), infos).expect("tensors that follow one another");
+        metadata.insert("format".into(), "pt".into());
+        let metadata = Metadata::new(Some(metadata), infos).expect("tensors that follow one another");
         let mut header = serde_json::to_vec(&metadata).expect("strings and numbers");
         header.resize(header.len().next_multiple_of(8), b' ');
         let bytes = 8 + header.len() as u64 + end as u64;
@@ -173,7 +181,11 @@ impl<'a> Named<'a> {
         let mut views = HashMap::new();
         for full in archive.names() {
             let Some(name) = full.strip_prefix(prefix) else { continue };
-            let name = name.strip_prefix("transformer.").unwrap_or(name);
+            let name = match name.strip_prefix("transformer.").unwrap_or(name) {
+                // PEFT's name of a head that it trains, up to some version.
+                "score.modules_to_save.weight" => "score.weight",
+                name => name,
+            };
             if is_mask(name) {
                 continue;
             }

@@ -51,7 +51,11 @@ pub fn reader(arrays: &Arrays) -> impl FnMut(Array, usize, &mut [f32]) -> Result
 
 /// What a checkpoint holds.
 pub fn contents(checkpoint: &Checkpoint) -> Result<Arrays> {
-    let len = Layout::new(checkpoint.config())?.len;
+    contents_of(checkpoint, Layout::new(checkpoint.config())?.len)
+}
+
+/// The same where the arrays are so long.
+pub fn contents_of(checkpoint: &Checkpoint, len: usize) -> Result<Arrays> {
     let mut arrays = [(); 3].map(|()| vec![0.0; len]);
     checkpoint.read(|array, start, values| {
         arrays[array as usize][start..start + values.len()].copy_from_slice(values);

@@ -2,6 +2,7 @@
 
 #![allow(non_snake_case)] // dimensions keep the field's upper-case names
 
+mod adapters;
 mod checkpoints;
 mod classifier;
 mod disk;

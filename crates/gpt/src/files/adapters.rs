@@ -1,0 +1,255 @@
+//! Folders of low-rank adapters as Hugging Face's PEFT writes them: `adapter_config.json` and `adapter_model.safetensors`, which say
+//! where the model is that they are for, and hold no more than was trained.
+//!
+//! PEFT scales b·a by α/r. What is trained here has that factor in `b` already, so that it is written with α = r, and read back bit for
+//! bit.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::archive::{Archive, file, read_json};
+use super::config_json;
+use super::folder::NewFolder;
+use super::huggingface::CONFIG;
+use super::tensors::{Entry, Named, Source, Writer};
+use crate::{AdapterLayout, Array, Config, Layout, Lora, Projection, Result};
+
+pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
+pub(super) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+
+/// What PEFT puts before the names of the model that it wraps.
+const ROOT: &str = "base_model.model.";
+
+/// Where `__metadata__` holds a [`Base::crc32c`].
+const BASE_CRC32C: &str = "base_crc32c";
+
+/// The model that adapters are for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Base {
+    /// Where it is.
+    pub path: PathBuf,
+    /// CRC-32C of its parameters without a classifier's head, which adapters bring; none where nobody noted it.
+    pub crc32c: Option<u32>,
+}
+
+impl Base {
+    /// A model with these parameters.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when the shape is impossible, [`Error::Io`](crate::Error::Io) when the path has no
+    /// absolute form.
+    ///
+    /// # Panics
+    /// When the parameters are not as many as the model has.
+    pub fn of(path: &Path, config: &Config, params: &[f32]) -> Result<Base> {
+        let io = |source| crate::Error::Io { path: path.to_path_buf(), source };
+        let path = path.canonicalize().map_err(io)?;
+        Ok(Base { path, crc32c: Some(crc32c_of(config, params)?) })
+    }
+}
+
+fn crc32c_of(config: &Config, params: &[f32]) -> Result<u32> {
+    let layout = Layout::new(config)?;
+    let tensors = layout.tensors.iter().filter(|tensor| tensor.name != "score.weight");
+    let mut buffer = Vec::new();
+    let mut crc = 0;
+    for piece in tensors.flat_map(|tensor| params[tensor.live()].chunks(1 << 16)) {
+        buffer.clear();
+        buffer.extend(piece.iter().flat_map(|value| value.to_le_bytes()));
+        crc = crc32c::crc32c_append(crc, &buffer);
+    }
+    Ok(crc)
+}
+
+/// The keys of `adapter_config.json` that say what is to be computed; the others do not.
+#[derive(Deserialize)]
+struct Read {
+    peft_type: Option<String>,
+    base_model_name_or_path: Option<String>,
+    r: usize,
+    lora_alpha: f64,
+    bias: Option<String>,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, Value>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, Value>,
+    modules_to_save: Option<Vec<String>>,
+}
+
+/// What is written: the keys that PEFT writes.
+#[derive(Serialize)]
+struct Written<'a> {
+    peft_type: &'static str,
+    task_type: &'static str,
+    base_model_name_or_path: &'a Path,
+    r: usize,
+    lora_alpha: usize,
+    lora_dropout: f32,
+    target_modules: Vec<&'static str>,
+    layers_to_transform: Option<Vec<usize>>,
+    modules_to_save: Option<[&'static str; 1]>,
+    /// GPT-2's matrices are (in,out).
+    fan_in_fan_out: bool,
+    bias: &'static str,
+    inference_mode: bool,
+}
+
+/// Adapters: opened and checked, not yet read.
+pub(super) struct Adapters {
+    /// The shape of the model with them.
+    pub config: Config,
+    pub layout: AdapterLayout,
+    pub base: Base,
+    /// α/r, or α/√r: what `b` is to be multiplied by.
+    scale: f64,
+    archive: Archive,
+}
+
+impl Adapters {
+    /// Opens adapters for a model of this shape, and checks each tensor's name, shape and type.
+    pub fn open(folder: &Path, config: &Config) -> Result<Adapters> {
+        let path = folder.join(ADAPTER_CONFIG);
+        let read = read(&path)?;
+        let archive = Archive::open(&folder.join(ADAPTER_WEIGHTS))?;
+        let named = Named::new(&archive, ROOT)?;
+        let has = |layer: usize, projection: &Projection| {
+            named.get(&format!("h.{layer}.{projection}.lora_A.weight")).is_some()
+        };
+        let in_layer = |layer: usize| Projection::ALL.iter().any(|projection| has(layer, projection));
+        let Some(frozen) = (0..config.n_layer).find(|layer| in_layer(*layer)) else {
+            return Err(file(&archive.path, "it holds no adapter of a GPT-2's layer"));
+        };
+        let targets = Projection::ALL.into_iter().filter(|projection| has(frozen, projection)).collect();
+        let lora = Lora { rank: read.r, alpha: read.lora_alpha, targets, frozen };
+        let layout = AdapterLayout::new(config, &lora).map_err(|error| file(&path, error.to_string()))?;
+        named.check_all(layout.tensors.iter())?;
+        named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name))?;
+        let r = read.r as f64;
+        let scale = read.lora_alpha / if read.use_rslora { r.sqrt() } else { r };
+        let crc32c = archive.metadata().get(BASE_CRC32C).and_then(|crc| u32::from_str_radix(crc, 16).ok());
+        let base = Base { path: read.base_model_name_or_path.unwrap_or_default().into(), crc32c };
+        Ok(Adapters { config: config.clone(), layout, base, scale, archive })
+    }
+
+    /// Opens those of a folder that has a `config.json` of its own, as checkpoints have.
+    pub fn open_alone(folder: &Path) -> Result<Adapters> {
+        Adapters::open(folder, &config_json::read(&folder.join(CONFIG))?.alone())
+    }
+
+    /// The tensors as they are in the file.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// The tensors by their names.
+    pub fn named(&self) -> Result<Named<'_>> {
+        Named::new(&self.archive, ROOT)
+    }
+
+    /// Reads them, flat, with the scale in `b`.
+    pub fn read(&self) -> Result<Vec<f32>> {
+        let named = self.named()?;
+        let mut values = vec![0.0; self.layout.len];
+        for tensor in &self.layout.tensors {
+            let values = &mut values[tensor.live()];
+            named.read(tensor, values)?;
+            if self.scale != 1.0 && tensor.name.ends_with("lora_B.weight") {
+                values.iter_mut().for_each(|value| *value = (f64::from(*value) * self.scale) as f32);
+            }
+        }
+        Ok(values)
+    }
+
+    /// Refuses parameters (without adapters) that are not those of the model that the adapters were trained beside.
+    pub fn check_base(&self, params: &[f32]) -> Result {
+        match self.base.crc32c {
+            Some(crc) if crc != crc32c_of(&self.config, params)? => Err(file(
+                &self.archive.path,
+                format!(
+                    "trained beside a model that is not the one in {} as it is now (CRC-32C of the parameters)",
+                    self.base.path.display()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The path of the model that a folder's adapters are for.
+pub(super) fn base_of(folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(ADAPTER_CONFIG);
+    let name = read(&path)?.base_model_name_or_path.unwrap_or_default();
+    // As transformers has it, relative to where the program runs; or beside the adapters.
+    let places = [PathBuf::from(&name), folder.join(&name)];
+    let found = places.into_iter().find(|place| !name.is_empty() && place.exists());
+    found.ok_or_else(|| {
+        let message = format!(
+            "its model '{name}' is not there: merge it with its adapters first, `wikigpt export {} --base MODEL --out DIR`",
+            folder.display()
+        );
+        file(&path, message)
+    })
+}
+
+fn read(path: &Path) -> Result<Read> {
+    let refuse = |message: String| Err(file(path, message));
+    let read: Read = match serde_json::from_value(read_json(path)?) {
+        Ok(read) => read,
+        Err(error) => return refuse(format!("not the configuration of LoRA adapters: {error}")),
+    };
+    let kind = read.peft_type.as_deref().unwrap_or("none");
+    if kind != "LORA" {
+        return refuse(format!("its peft_type is '{kind}'; only 'LORA' can be read"));
+    }
+    if let Some(bias) = read.bias.as_deref().filter(|bias| *bias != "none") {
+        return refuse(format!("its bias is '{bias}'; only 'none' can be read"));
+    }
+    if read.use_dora {
+        return refuse("its use_dora is true; only false can be read".into());
+    }
+    if !(read.rank_pattern.is_empty() && read.alpha_pattern.is_empty()) {
+        return refuse("it has a rank_pattern or alpha_pattern; only one rank and alpha can be read".into());
+    }
+    let saved = read.modules_to_save.iter().flatten();
+    if let Some(other) = saved.map(String::as_str).find(|module| *module != "score") {
+        return refuse(format!("it saves the module '{other}'; only 'score' can be read beside adapters"));
+    }
+    Ok(read)
+}
+
+/// Writes the two files of adapters into a folder.
+pub(super) fn write_adapters(
+    new: &NewFolder,
+    layout: &AdapterLayout,
+    base: &Base,
+    source: &mut Source,
+) -> Result {
+    let AdapterLayout { lora, head, tensors, blocks, .. } = layout;
+    let crc = base.crc32c.map(|crc| (BASE_CRC32C.to_owned(), format!("{crc:08x}")));
+    let entries = tensors.iter().map(|tensor| Entry::new(Array::Params, tensor)).collect();
+    let weights = Writer::new(entries, ROOT, crc.into_iter().collect::<HashMap<_, _>>());
+    new.write(ADAPTER_WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
+    let written = Written {
+        peft_type: "LORA",
+        task_type: if head.is_some() { "SEQ_CLS" } else { "CAUSAL_LM" },
+        base_model_name_or_path: &base.path,
+        r: lora.rank,
+        lora_alpha: lora.rank,
+        lora_dropout: 0.0,
+        target_modules: lora.targets.iter().map(|target| target.name()).collect(),
+        layers_to_transform: (lora.frozen > 0).then(|| (lora.frozen..blocks.len()).collect()),
+        modules_to_save: head.is_some().then_some(["score"]),
+        fan_in_fan_out: true,
+        bias: "none",
+        inference_mode: true,
+    };
+    let text = config_json::pretty(&written);
+    new.write(ADAPTER_CONFIG, text.len() as u64, |out| out.write(text.as_bytes()))
+}

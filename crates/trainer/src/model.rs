@@ -11,7 +11,10 @@ use crate::{corpus, output};
 /// Reads MODEL: a run folder (its newest good checkpoint), a checkpoint, a Hugging Face folder, or a safetensors file
 /// with a config.json beside it.
 pub fn open(path: &Path) -> Result<Model> {
-    let model = files::load_model(path)?;
+    opened(files::load_model(path)?)
+}
+
+fn opened(model: Model) -> Result<Model> {
     model.warnings.iter().for_each(|warning| output::warn(warning));
     Ok(model)
 }
@@ -28,10 +31,30 @@ pub fn open_language(path: &Path) -> Result<Model> {
     Ok(model)
 }
 
-/// Reads MODEL and writes it as a Hugging Face folder, which is what a model folder is here.
-pub fn convert(from: &Path, out: &Path) -> Result<()> {
-    let model = open(from)?;
-    let tokenizer = corpus::stored_tokenizer(&model.folder)?;
+/// Reads MODEL, of adapters with the model `base` if one is given, and writes it as a Hugging Face folder, which is what a model folder
+/// is here.
+pub fn convert(from: &Path, base: Option<&Path>, out: &Path) -> Result<()> {
+    let model = match base {
+        Some(base) => opened(files::load_adapted(from, base)?)?,
+        None => open(from)?,
+    };
+    let Model { folder, config, params, .. } = &model;
+    write_beside_tokenizer(folder, out, |extras| files::save_model(out, config, params, extras))
+}
+
+/// Writes the adapters of MODEL as a folder of their own.
+pub fn export_adapters(from: &Path, out: &Path) -> Result<()> {
+    let folder = files::model_path(from)?.folder;
+    write_beside_tokenizer(&folder, out, |extras| files::export_adapters(from, out, extras))
+}
+
+/// Writes a folder that gets the tokenizer of `folder`.
+fn write_beside_tokenizer(
+    folder: &Path,
+    out: &Path,
+    write: impl FnOnce(&Extras) -> wikigpt_gpt::Result,
+) -> Result<()> {
+    let tokenizer = corpus::stored_tokenizer(folder)?;
     let end_of_text = tokenizer.as_ref().and_then(|tokenizer| tokenizer.end_of_text());
     let fill = |folder: &Path| match &tokenizer {
         Some(tokenizer) => Ok(tokenizer.save(folder)?),
@@ -43,8 +66,8 @@ pub fn convert(from: &Path, out: &Path) -> Result<()> {
         tokenizer_json: None,
         fill: Some(&fill),
     };
-    files::save_model(out, &model.config, &model.params, &extras)?;
+    write(&extras)?;
     let without = if tokenizer.is_some() { "" } else { " (it has no tokenizer)" };
-    output::note(&format!("{} is now in {}{without}", model.folder.display(), out.display()));
+    output::note(&format!("{} is now in {}{without}", folder.display(), out.display()));
     Ok(())
 }

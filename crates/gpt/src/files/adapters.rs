@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::archive::{Archive, file, read_json};
 use super::config_json;
 use super::folder::NewFolder;
-use super::huggingface::CONFIG;
+use super::huggingface::{CONFIG, Extras, load_model, write_settings};
+use super::locate::model_path;
 use super::tensors::{Entry, Named, Source, Writer};
 use crate::{AdapterLayout, Array, Config, Layout, Lora, Projection, Result};
 
@@ -143,6 +144,14 @@ impl Adapters {
         Adapters::open(folder, &config_json::read(&folder.join(CONFIG))?.alone())
     }
 
+    /// Opens those of a folder; where that has no `config.json`, the model has.
+    pub fn open_any(folder: &Path) -> Result<Adapters> {
+        match folder.join(CONFIG).is_file() {
+            true => Adapters::open_alone(folder),
+            false => Adapters::open(folder, &load_model(&base_of(folder)?)?.config),
+        }
+    }
+
     /// The tensors as they are in the file.
     pub fn archive(&self) -> &Archive {
         &self.archive
@@ -180,6 +189,28 @@ impl Adapters {
             _ => Ok(()),
         }
     }
+}
+
+/// The adapters of a run, a checkpoint or a folder, in a new folder: without what training goes on from, and without the model.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) when there are none, or the folder holds something; else those of
+/// [`load_model`](super::load_model) and [`save_model`](super::save_model).
+pub fn export_adapters(path: &Path, out: &Path, extras: &Extras) -> Result {
+    let found = model_path(path)?;
+    if !found.weights.ends_with(ADAPTER_WEIGHTS) {
+        return Err(file(path, "a model that is whole, not adapters that are for another"));
+    }
+    let adapters = Adapters::open_any(&found.folder)?;
+    let values = adapters.read()?;
+    let new = NewFolder::vacant(out)?;
+    let mut source = |_, start: usize, out: &mut [f32]| {
+        out.copy_from_slice(&values[start..start + out.len()]);
+        Ok(())
+    };
+    write_adapters(&new, &adapters.layout, &adapters.base, &mut source)?;
+    write_settings(&new, &adapters.config, extras)?;
+    new.finish(None)
 }
 
 /// The path of the model that a folder's adapters are for.

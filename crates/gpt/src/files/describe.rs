@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::adapters::{ADAPTER_WEIGHTS, Adapters, Base, base_of};
+use super::adapters::{ADAPTER_WEIGHTS, Adapters, Base};
 use super::archive::Archive;
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::huggingface::{CONFIG, Weights};
@@ -98,11 +98,7 @@ pub fn describe(path: &Path) -> Result<Description> {
 }
 
 fn of_adapters(kind: ModelKind, folder: &Path) -> Result<Description> {
-    let adapters = match folder.join(CONFIG).is_file() {
-        true => Adapters::open_alone(folder)?,
-        // PEFT leaves the shape to the model.
-        false => Adapters::open(folder, &super::load_model(&base_of(folder)?)?.config)?,
-    };
+    let adapters = Adapters::open_any(folder)?;
     let lora = &adapters.layout.lora;
     Ok(Description {
         config: Some(adapters.config.clone()),

@@ -38,6 +38,14 @@ impl NewFolder {
         Ok(NewFolder { temporary, place, written: RefCell::default(), done: false })
     }
 
+    /// One whose place is new or empty.
+    pub fn vacant(place: &Path) -> Result<NewFolder> {
+        let place = vacant(place)?;
+        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let temporary = place.with_file_name(format!(".tmp-{name}-{}", std::process::id()));
+        NewFolder::create(place, temporary)
+    }
+
     /// Where the folder is while it is being filled.
     pub fn path(&self) -> &Path {
         &self.temporary
@@ -154,7 +162,7 @@ pub(super) fn digest(path: &Path) -> Result<Digest> {
 }
 
 /// Refuses a place that already holds something; returns its name without symbolic links.
-pub(super) fn vacant(place: &Path) -> Result<PathBuf> {
+fn vacant(place: &Path) -> Result<PathBuf> {
     match fs::read_dir(place) {
         Ok(mut entries) => match entries.next() {
             Some(_) => return Err(file(place, "already holds files: choose a folder that is new or empty")),

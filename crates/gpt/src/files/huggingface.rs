@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::adapters::{ADAPTER_WEIGHTS, Adapters, base_of};
 use super::archive::{Archive, file};
 use super::config_json::{self, Settings};
-use super::folder::{NewFolder, vacant};
+use super::folder::NewFolder;
 use super::locate::{ModelPath, model_path};
 use super::tensors::{Named, Source, Writer, entries, is_bias, zero_biases};
 use crate::{Array, Config, Error, Layout, Result, carry_over, merge};
@@ -249,12 +249,9 @@ pub struct Extras<'a> {
 /// # Panics
 /// When `params` is not as long as the [`Layout`].
 pub fn save_model(folder: &Path, config: &Config, params: &[f32], extras: &Extras) -> Result {
-    let place = vacant(folder)?;
+    let new = NewFolder::vacant(folder)?;
     let layout = Layout::new(config)?;
     assert_eq!(params.len(), layout.len, "parameters are an array in the order of their layout");
-    let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let temporary = place.with_file_name(format!(".tmp-{name}-{}", std::process::id()));
-    let new = NewFolder::create(place, temporary)?;
     let mut source = |_, start: usize, out: &mut [f32]| {
         out.copy_from_slice(&params[start..start + out.len()]);
         Ok(())

@@ -8,7 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use wikigpt_gpt::files::{
-    Base, Checkpoint, Checkpoints, Extras, ModelKind, describe, load_adapted, load_model, save_model,
+    Base, Checkpoint, Checkpoints, Extras, ModelKind, describe, export_adapters, load_adapted, load_model,
+    save_model,
 };
 use wikigpt_gpt::{AdapterLayout, Config, Layout, Lora, Projection, merge};
 
@@ -125,6 +126,31 @@ fn adapters_are_read_as_the_model_that_they_make() {
         let layout = AdapterLayout::new(&config, &lora()).unwrap();
         assert_eq!(description.parameters as usize, layout.tensors.iter().map(|t| t.size()).sum::<usize>());
     }
+}
+
+#[test]
+fn adapters_are_exported_by_themselves() {
+    let top = tempdir().unwrap();
+    let config = classifier();
+    let (base, run) = saved(top.path(), &config);
+    let out = top.path().join("out");
+    export_adapters(&run, &out, &Extras::default()).unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let expected =
+        ["adapter_config.json", "adapter_model.safetensors", "config.json", "generation_config.json"];
+    assert_eq!(names, expected);
+    let name = "adapter_model.safetensors";
+    assert_eq!(
+        fs::read(out.join(name)).unwrap(),
+        fs::read(Checkpoints::of(&run).path(4).join(name)).unwrap()
+    );
+    assert!(load_model(&out).unwrap().params == merged(&config, params(&config)));
+    let error = export_adapters(&base, &top.path().join("no"), &Extras::default()).unwrap_err().to_string();
+    assert!(error.contains("a model that is whole, not adapters"), "{error}");
+    let error = export_adapters(&run, &out, &Extras::default()).unwrap_err().to_string();
+    assert!(error.contains("already holds files"), "{error}");
 }
 
 /// A classifier's adapters are trained beside a language model, and bring the head.

@@ -25,5 +25,5 @@ pub struct Arguments {
 
 /// Checks a Hugging Face folder and writes it as this program does: one file, full names, f32.
 pub fn run(arguments: Arguments) -> Result<()> {
-    model::convert(&arguments.from, &arguments.out)
+    model::convert(&arguments.from, None, &arguments.out)
 }

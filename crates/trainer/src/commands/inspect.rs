@@ -120,6 +120,15 @@ fn describe_model(found: &Description) -> Vec<String> {
     let kind = serde_json::to_value(found.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
     let mut lines = vec![format!("{}: {}", kind.unwrap_or_default(), found.weights.display())];
     lines.push(format!("{} parameters, {}", thousands(found.parameters), bytes(found.bytes)));
+    if let Some(adapters) = &found.adapters {
+        let from = if adapters.frozen > 0 { format!(" from block {} on", adapters.frozen) } else { String::new() };
+        lines.push(format!(
+            "adapters of rank {} in {}{from}, for {}",
+            adapters.rank,
+            adapters.targets.join(", "),
+            adapters.base.path.display()
+        ));
+    }
     if let Some(config) = &found.config {
         let head = match (config.is_classifier(), config.tied) {
             (true, _) => format!("a head of {} labels", config.labels.len()),

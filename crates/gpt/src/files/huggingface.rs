@@ -20,7 +20,8 @@ pub(super) const SHARDS: &str = "model.safetensors.index.json";
 /// A model in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// The folder that its files are in: of a run, its newest good checkpoint; a tokenizer lies there too, if any.
+    /// The folder that its files are in: of a run, its newest good checkpoint; a tokenizer lies there too, if any. Of adapters that have
+    /// no `config.json` it is their model's.
     pub folder: PathBuf,
     /// Its shape.
     pub config: Config,
@@ -94,6 +95,8 @@ fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
     adapters.check_base(&model.params)?;
     merge(&config, &mut model.params, &adapters.layout, &adapters.read()?)?;
     model.warnings.append(&mut warnings);
+    // What PEFT writes has no tokenizer.
+    let folder = if settings.is_file() { folder } else { model.folder };
     Ok(Model { folder, config, ..model })
 }
 

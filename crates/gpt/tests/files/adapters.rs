@@ -242,7 +242,9 @@ fn what_peft_writes_is_read() {
     fs::write(&path, settings.to_string()).unwrap();
     let mut expected = params(&config);
     merge(&config, &mut expected, &layout, &adapters).unwrap();
-    assert!(load_model(&folder).unwrap().params == expected);
+    let model = load_model(&folder).unwrap();
+    assert!(model.params == expected);
+    assert_eq!(model.folder.canonicalize().unwrap(), base.canonicalize().unwrap());
     assert_eq!(describe(&folder).unwrap().kind, ModelKind::Adapters);
 
     for (key, bad, said) in [

@@ -121,7 +121,8 @@ fn describe_model(found: &Description) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", kind.unwrap_or_default(), found.weights.display())];
     lines.push(format!("{} parameters, {}", thousands(found.parameters), bytes(found.bytes)));
     if let Some(adapters) = &found.adapters {
-        let from = if adapters.frozen > 0 { format!(" from block {} on", adapters.frozen) } else { String::new() };
+        let from =
+            if adapters.frozen > 0 { format!(" from block {} on", adapters.frozen) } else { String::new() };
         lines.push(format!(
             "adapters of rank {} in {}{from}, for {}",
             adapters.rank,

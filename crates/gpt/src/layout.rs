@@ -277,6 +277,34 @@ mod tests {
     }
 
     #[test]
+    fn what_two_models_have_in_common_is_carried_over() {
+        let base = Config::preset("tiny", 300).unwrap();
+        let labelled = |labels: [&str; 2]| base.clone().classifier(labels.map(String::from).to_vec());
+        let (old, new) = (labelled(["a", "b"]), labelled(["a", "c"]));
+        let layout = Layout::new(&old).unwrap();
+        let carry = |from: &Config, to: &Config| {
+            let params: Vec<f32> = (0..Layout::new(from).unwrap().len).map(|i| i as f32).collect();
+            let mut into = vec![-1.0; Layout::new(to).unwrap().len];
+            carry_over(from, &params, to, &mut into).unwrap();
+            (params, into)
+        };
+        let head = layout.tensors.last().unwrap().live();
+        for (from, to, with_head) in [(&old, &old, true), (&old, &new, false), (&base, &old, false)] {
+            let (params, into) = carry(from, to);
+            for tensor in &layout.tensors[..layout.tensors.len() - 1] {
+                assert_eq!(into[tensor.live()], params[tensor.live()], "{}", tensor.name);
+            }
+            assert_eq!(into[head.clone()].iter().all(|value| *value == -1.0), !with_head);
+            assert!(!with_head || into[head.clone()] == params[head.clone()]);
+        }
+        let (_, into) = carry(&old, &base);
+        assert!(
+            Layout::new(&base).unwrap().tensors.iter().all(|t| into[t.range.start] == t.range.start as f32)
+        );
+        assert!(carry_over(&old, &[0.0], &new, &mut [0.0]).is_err());
+    }
+
+    #[test]
     fn a_model_too_large_to_count_is_refused() {
         let config =
             Config { n_embd: 4_294_967_292, n_head: 1, ..Config::preset("tiny", 4_000_000_000).unwrap() };

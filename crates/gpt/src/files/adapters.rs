@@ -4,7 +4,7 @@
 //! PEFT scales b·a by α/r. What is trained here has that factor in `b` already, so that it is written with α = r, and read back bit for
 //! bit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::config_json;
 use super::folder::NewFolder;
 use super::huggingface::{CONFIG, Extras, load_model, write_settings};
 use super::locate::model_path;
-use super::tensors::{Entry, Named, Source, Writer};
+use super::tensors::{Named, Source, Writer, entries};
 use crate::{AdapterLayout, Array, Config, Layout, Lora, Projection, Result};
 
 pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -23,9 +23,6 @@ pub(super) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What PEFT puts before the names of the model that it wraps.
 const ROOT: &str = "base_model.model.";
-
-/// Where `__metadata__` holds a [`Base::crc32c`].
-const BASE_CRC32C: &str = "base_crc32c";
 
 /// The model that adapters are for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -114,8 +111,8 @@ pub(super) struct Adapters {
 }
 
 impl Adapters {
-    /// Opens adapters for a model of this shape, and checks each tensor's name, shape and type.
-    pub fn open(folder: &Path, config: &Config) -> Result<Adapters> {
+    /// Opens adapters for a model of this shape and CRC-32C, and checks each tensor's name, shape and type.
+    fn open(folder: &Path, config: &Config, crc32c: Option<u32>) -> Result<Adapters> {
         let path = folder.join(ADAPTER_CONFIG);
         let read = read(&path)?;
         let archive = Archive::open(&folder.join(ADAPTER_WEIGHTS))?;
@@ -134,21 +131,27 @@ impl Adapters {
         named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name))?;
         let r = read.r as f64;
         let scale = read.lora_alpha / if read.use_rslora { r.sqrt() } else { r };
-        let crc32c = archive.metadata().get(BASE_CRC32C).and_then(|crc| u32::from_str_radix(crc, 16).ok());
         let base = Base { path: read.base_model_name_or_path.unwrap_or_default().into(), crc32c };
         Ok(Adapters { config: config.clone(), layout, base, scale, archive })
     }
 
     /// Opens those of a folder that has a `config.json` of its own, as checkpoints have.
     pub fn open_alone(folder: &Path) -> Result<Adapters> {
-        Adapters::open(folder, &config_json::read(&folder.join(CONFIG))?.alone())
+        let settings = config_json::read(&folder.join(CONFIG))?;
+        let crc32c = settings.base_crc32c;
+        Adapters::open(folder, &settings.alone(), crc32c)
+    }
+
+    /// Opens those of a folder that PEFT wrote, which leaves the shape to the model.
+    pub fn of_model(folder: &Path, config: &Config) -> Result<Adapters> {
+        Adapters::open(folder, config, None)
     }
 
     /// Opens those of a folder; where that has no `config.json`, the model has.
     pub fn open_any(folder: &Path) -> Result<Adapters> {
         match folder.join(CONFIG).is_file() {
             true => Adapters::open_alone(folder),
-            false => Adapters::open(folder, &load_model(&base_of(folder)?)?.config),
+            false => Adapters::of_model(folder, &load_model(&base_of(folder)?)?.config),
         }
     }
 
@@ -176,10 +179,27 @@ impl Adapters {
         Ok(values)
     }
 
+    /// Refuses a model of another shape.
+    pub fn check_shape(&self, config: &Config) -> Result {
+        // Whether there are biases, and whether the head is the embedding's, is the tensors' to say.
+        let Config { bias, tied, .. } = self.config;
+        if (Config { bias, tied, ..config.clone() }) == self.config {
+            return Ok(());
+        }
+        let shape = |config: &Config| {
+            let Config { n_layer, n_head, n_embd, vocab_size, context, .. } = config;
+            format!(
+                "{n_layer} layers, {n_head} heads, {n_embd} channels, context {context}, vocabulary {vocab_size}"
+            )
+        };
+        let message = format!("they are for a GPT-2 of {}, not {}", shape(&self.config), shape(config));
+        Err(file(&self.archive.path, message))
+    }
+
     /// Refuses parameters (without adapters) that are not those of the model that the adapters were trained beside.
-    pub fn check_base(&self, params: &[f32]) -> Result {
+    pub fn check_base(&self, config: &Config, params: &[f32]) -> Result {
         match self.base.crc32c {
-            Some(crc) if crc != crc32c_of(&self.config, params)? => Err(file(
+            Some(crc) if crc != crc32c_of(config, params)? => Err(file(
                 &self.archive.path,
                 format!(
                     "trained beside a model that is not the one in {} as it is now (CRC-32C of the parameters)",
@@ -208,8 +228,7 @@ pub fn export_adapters(path: &Path, out: &Path, extras: &Extras) -> Result {
         out.copy_from_slice(&values[start..start + out.len()]);
         Ok(())
     };
-    write_adapters(&new, &adapters.layout, &adapters.base, &mut source)?;
-    write_settings(&new, &adapters.config, extras)?;
+    write_adapters(&new, &adapters.config, &adapters.layout, &adapters.base, extras, &mut source)?;
     new.finish(None)
 }
 
@@ -255,17 +274,17 @@ fn read(path: &Path) -> Result<Read> {
     Ok(read)
 }
 
-/// Writes the two files of adapters into a folder.
+/// Writes the files of adapters into a folder.
 pub(super) fn write_adapters(
     new: &NewFolder,
+    config: &Config,
     layout: &AdapterLayout,
     base: &Base,
+    extras: &Extras,
     source: &mut Source,
 ) -> Result {
     let AdapterLayout { lora, head, tensors, blocks, .. } = layout;
-    let crc = base.crc32c.map(|crc| (BASE_CRC32C.to_owned(), format!("{crc:08x}")));
-    let entries = tensors.iter().map(|tensor| Entry::new(Array::Params, tensor)).collect();
-    let weights = Writer::new(entries, ROOT, crc.into_iter().collect::<HashMap<_, _>>());
+    let weights = Writer::new(entries(tensors, Array::Params).collect(), ROOT);
     new.write(ADAPTER_WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
     let written = Written {
         peft_type: "LORA",
@@ -282,5 +301,6 @@ pub(super) fn write_adapters(
         inference_mode: true,
     };
     let text = config_json::pretty(&written);
-    new.write(ADAPTER_CONFIG, text.len() as u64, |out| out.write(text.as_bytes()))
+    new.write(ADAPTER_CONFIG, text.len() as u64, |out| out.write(text.as_bytes()))?;
+    write_settings(new, config, extras, base.crc32c)
 }

@@ -5,7 +5,7 @@
 //! last. A folder gets its name only when all of it has reached the disk, so a kill at any instant leaves the last
 //! good one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::adapters::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapters, Base, write_adapters};
 use super::archive::{Archive, file, read_json};
 use super::folder::{Digest, NewFolder, digest, sync_folder};
-use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, write_model, write_settings};
+use super::huggingface::{CONFIG, Extras, WEIGHTS, Weights, write_model};
 use super::tensors::{Named, Source, Writer, entries, prefix};
 use crate::{AdapterLayout, Array, Config, Error, Layout, Result, Tensor};
 
@@ -116,8 +116,7 @@ impl Checkpoints {
         mut read: impl FnMut(Array, usize, &mut [f32]) -> Result,
     ) -> Result<PathBuf> {
         self.write(step, &layout.tensors, state, &mut read, |new, read| {
-            write_adapters(new, layout, base, read)?;
-            write_settings(new, config, extras)
+            write_adapters(new, config, layout, base, extras, read)
         })
     }
 
@@ -136,7 +135,7 @@ impl Checkpoints {
         let new = NewFolder::create(place.clone(), self.folder.join(format!("{TEMPORARY}{name}")))?;
         write_weights(&new, read)?;
         let moments = entries(tensors, Array::M).chain(entries(tensors, Array::V));
-        let optimizer = Writer::new(moments.collect(), "", HashMap::new());
+        let optimizer = Writer::new(moments.collect(), "");
         new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out, &place, read))?;
         let state = State { format: FORMAT, step, files: new.digests()?, state };
         let text = serde_json::to_vec_pretty(&state).expect("a state that can be JSON");

@@ -36,7 +36,11 @@ struct Read {
 /// What Hugging Face's configuration has no word for; `transformers` keeps it and reads past it.
 #[derive(Default, Serialize, Deserialize)]
 struct Marker {
+    #[serde(skip_serializing_if = "Option::is_none")]
     bias: Option<bool>,
+    /// Of the model that adapters are for, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_crc32c: Option<String>,
 }
 
 /// A `config.json` that has been checked.
@@ -49,12 +53,14 @@ pub(super) struct Settings {
     pub classifies: bool,
     /// The names of a classifier's labels, where the file has any.
     pub labels: Option<Vec<String>>,
+    /// [`Base::crc32c`](super::Base::crc32c), where the file lies beside adapters.
+    pub base_crc32c: Option<u32>,
 }
 
 impl Settings {
     /// The shape as the file has it, where there are no tensors to settle it.
     pub fn alone(self) -> Config {
-        let Settings { config, untied, classifies, labels } = self;
+        let Settings { config, untied, classifies, labels, .. } = self;
         match labels.filter(|_| classifies) {
             Some(labels) => config.classifier(labels),
             None => Config { tied: !untied, ..config },
@@ -105,13 +111,14 @@ pub(super) fn read(path: &Path) -> Result<Settings> {
             return refuse(format!("its {name} is {}; only {computed} can be computed", !computed));
         }
     }
+    let marker = read.wikigpt.unwrap_or_default();
     let config = Config {
         vocab_size: read.vocab_size,
         context: read.n_positions,
         n_layer: read.n_layer,
         n_head: read.n_head,
         n_embd: read.n_embd,
-        bias: read.wikigpt.and_then(|marker| marker.bias).unwrap_or(true),
+        bias: marker.bias.unwrap_or(true),
         tied: true,
         layernorm_eps: read.layer_norm_epsilon.unwrap_or(1e-5),
         labels: Vec::new(),
@@ -127,7 +134,9 @@ pub(super) fn read(path: &Path) -> Result<Settings> {
             return refuse(format!("its id2label has the key '{key}', but labels are numbered from 0 on"));
         }
     };
-    Ok(Settings { config, untied: read.tie_word_embeddings == Some(false), classifies, labels })
+    let base_crc32c = marker.base_crc32c.and_then(|crc| u32::from_str_radix(&crc, 16).ok());
+    let untied = read.tie_word_embeddings == Some(false);
+    Ok(Settings { config, untied, classifies, labels, base_crc32c })
 }
 
 /// The names of labels numbered from 0 on, in their order; else a key that is out of place.
@@ -196,8 +205,15 @@ struct Written<'a> {
     wikigpt: Option<Marker>,
 }
 
-/// The text of `config.json`.
-pub(super) fn config_json(config: &Config, bos: Option<u32>, eos: Option<u32>) -> String {
+/// The text of `config.json`; beside adapters, with the CRC-32C of the model that they are for.
+pub(super) fn config_json(
+    config: &Config,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    base_crc32c: Option<u32>,
+) -> String {
+    let bias = (!config.bias).then_some(false);
+    let base_crc32c = base_crc32c.map(|crc| format!("{crc:08x}"));
     pretty(&Written {
         architectures: [if config.is_classifier() { CLASSIFIER } else { "GPT2LMHeadModel" }],
         model_type: "gpt2",
@@ -225,7 +241,7 @@ pub(super) fn config_json(config: &Config, bos: Option<u32>, eos: Option<u32>) -
         tie_word_embeddings: config.tied || config.is_classifier(),
         torch_dtype: "float32",
         labels: LabelsWritten::of(config, eos),
-        wikigpt: (!config.bias).then_some(Marker { bias: Some(false) }),
+        wikigpt: (bias.is_some() || base_crc32c.is_some()).then_some(Marker { bias, base_crc32c }),
     })
 }
 

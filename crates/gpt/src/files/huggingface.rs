@@ -1,6 +1,5 @@
 //! Hugging Face GPT-2 folders: `config.json` and `model.safetensors`, read and written.
 
-use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,27 +75,27 @@ fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
         None => base_of(&folder)?,
     };
     let mut model = load(&base, None, depth - 1)?;
-    // Adapters of a classifier bring its head, and its labels' names.
-    let settings = folder.join(CONFIG);
-    let labels = match settings.is_file() {
-        true => config_json::read(&settings)?.alone().labels,
-        false => model.config.labels.clone(),
+    let stands_alone = folder.join(CONFIG).is_file();
+    let adapters = match stands_alone {
+        true => Adapters::open_alone(&folder)?,
+        false => Adapters::of_model(&folder, &model.config)?,
     };
-    let config = match labels.is_empty() {
-        true => model.config.clone(),
-        false => model.config.clone().classifier(labels),
+    // Those of a classifier bring its head, and its labels' names.
+    let config = match adapters.config.is_classifier() {
+        true => model.config.clone().classifier(adapters.config.labels.clone()),
+        false => model.config.clone(),
     };
+    adapters.check_shape(&config)?;
     if config != model.config {
         let mut params = vec![0.0; Layout::new(&config)?.len];
         carry_over(&model.config, &model.params, &config, &mut params)?;
         model.params = params;
     }
-    let adapters = Adapters::open(&folder, &config)?;
-    adapters.check_base(&model.params)?;
+    adapters.check_base(&config, &model.params)?;
     merge(&config, &mut model.params, &adapters.layout, &adapters.read()?)?;
     model.warnings.append(&mut warnings);
     // What PEFT writes has no tokenizer.
-    let folder = if settings.is_file() { folder } else { model.folder };
+    let folder = if stands_alone { folder } else { model.folder };
     Ok(Model { folder, config, ..model })
 }
 
@@ -272,16 +271,21 @@ pub(super) fn write_model(
     extras: &Extras,
 ) -> Result {
     let tensors = entries(&layout.tensors, Array::Params).chain(zero_biases(config)?).collect();
-    let weights = Writer::new(tensors, "", HashMap::new());
+    let weights = Writer::new(tensors, "");
     new.write(WEIGHTS, weights.bytes, |out| weights.write(out, new.place(), source))?;
-    write_settings(new, config, extras)
+    write_settings(new, config, extras, None)
 }
 
-/// Writes what a folder holds beside weights.
-pub(super) fn write_settings(new: &NewFolder, config: &Config, extras: &Extras) -> Result {
+/// Writes what a folder holds beside weights, or beside adapters for a model of this CRC-32C.
+pub(super) fn write_settings(
+    new: &NewFolder,
+    config: &Config,
+    extras: &Extras,
+    base_crc32c: Option<u32>,
+) -> Result {
     let (bos, eos) = (extras.bos_token_id, extras.eos_token_id);
     let text = |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write(text.as_bytes()));
-    text(CONFIG, &config_json::config_json(config, bos, eos))?;
+    text(CONFIG, &config_json::config_json(config, bos, eos, base_crc32c))?;
     text("generation_config.json", &config_json::generation_config_json(bos, eos))?;
     if let Some(tokenizer) = extras.tokenizer_json {
         text("tokenizer.json", tokenizer)?;

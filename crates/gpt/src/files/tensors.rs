@@ -94,8 +94,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Lays out a file of f32 tensors, whose names `root` comes before, and further metadata.
-    pub fn new(entries: Vec<Entry>, root: &str, mut metadata: HashMap<String, String>) -> Writer {
+    /// Lays out a file of f32 tensors, whose names `root` comes before.
+    pub fn new(entries: Vec<Entry>, root: &str) -> Writer {
         let mut end = 0;
         let info = |Entry { array, tensor }: &Entry| {
             let start = end;
@@ -107,8 +107,8 @@ impl Writer {
         };
         let infos = entries.iter().map(info).collect();
         // Without it transformers refuses the file.
-        metadata.insert("format".into(), "pt".into());
-        let metadata = Metadata::new(Some(metadata), infos).expect("tensors that follow one another");
+        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let metadata = Metadata::new(Some(format), infos).expect("tensors that follow one another");
         let mut header = serde_json::to_vec(&metadata).expect("strings and numbers");
         header.resize(header.len().next_multiple_of(8), b' ');
         let bytes = 8 + header.len() as u64 + end as u64;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::adapters::{ADAPTER_WEIGHTS, Adapters, base_of};
 use super::archive::{Archive, file};
+use super::checkpoint::Checkpoint;
 use super::config_json::{self, Settings};
 use super::folder::NewFolder;
 use super::locate::{ModelPath, model_path};
@@ -67,18 +68,27 @@ fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
         warnings.extend(weights.warning);
         return Ok(Model { folder, config: weights.config, params, warnings });
     }
-    if depth == 0 {
-        return Err(file(&folder, "its adapters are for a model with adapters, and so on without an end"));
-    }
     let base = match base {
         Some(base) => base.to_path_buf(),
         None => base_of(&folder)?,
     };
-    let mut model = load(&base, None, depth - 1)?;
-    let stands_alone = folder.join(CONFIG).is_file();
-    let adapters = match stands_alone {
-        true => Adapters::open_alone(&folder)?,
-        false => Adapters::of_model(&folder, &model.config)?,
+    let (adapters, mut model) = load_base(&folder, &base, depth)?;
+    merge(&model.config, &mut model.params, &adapters.layout, &adapters.read()?)?;
+    model.warnings.append(&mut warnings);
+    // What PEFT writes has no tokenizer.
+    let folder = if folder.join(CONFIG).is_file() { folder } else { model.folder };
+    Ok(Model { folder, ..model })
+}
+
+/// The adapters of a folder, and the model that they are for, with their head.
+fn load_base(folder: &Path, base: &Path, depth: usize) -> Result<(Adapters, Model)> {
+    if depth == 0 {
+        return Err(file(folder, "its adapters are for a model with adapters, and so on without an end"));
+    }
+    let mut model = load(base, None, depth - 1)?;
+    let adapters = match folder.join(CONFIG).is_file() {
+        true => Adapters::open_alone(folder)?,
+        false => Adapters::of_model(folder, &model.config)?,
     };
     // Those of a classifier bring its head, and its labels' names.
     let config = match adapters.config.is_classifier() {
@@ -92,11 +102,18 @@ fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
         model.params = params;
     }
     adapters.check_base(&config, &model.params)?;
-    merge(&config, &mut model.params, &adapters.layout, &adapters.read()?)?;
-    model.warnings.append(&mut warnings);
-    // What PEFT writes has no tokenizer.
-    let folder = if stands_alone { folder } else { model.folder };
-    Ok(Model { folder, config, ..model })
+    Ok((adapters, Model { config, ..model }))
+}
+
+impl Checkpoint {
+    /// The model that the checkpoint's adapters are for, as it was before they were trained, but for a classifier's head, which they
+    /// bring.
+    ///
+    /// # Errors
+    /// Those of [`load_model`], and [`Error::File`] when the checkpoint is of a whole model.
+    pub fn base(&self) -> Result<Model> {
+        Ok(load_base(self.folder(), &base_of(self.folder())?, MOST_ADAPTERS)?.1)
+    }
 }
 
 /// Loads the parameters of a model of known shape, flat, from a `.safetensors` file that has no `config.json`; and a

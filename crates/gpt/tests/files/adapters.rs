@@ -70,6 +70,9 @@ fn a_checkpoint_holds_what_was_trained_bit_for_bit_and_no_more() {
         assert_eq!(checkpoint.config(), &config);
         assert_eq!(of.path, base.canonicalize().unwrap());
         assert_eq!(contents_of(&checkpoint, layout.len).unwrap(), arrays(layout));
+        let model = checkpoint.base().unwrap();
+        assert_eq!(model.config, config);
+        assert!(model.params == params(&config));
         let bytes = |path: PathBuf| fs::metadata(path).unwrap().len();
         let adapters = bytes(checkpoint.folder().join("adapter_model.safetensors"));
         assert!(adapters < 4 * layout.len as u64 + 1500, "{adapters}");

@@ -75,6 +75,17 @@ pub fn metrics(run: &Path) -> Vec<Value> {
     fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines().map(json).collect()
 }
 
+/// The same without what time makes different.
+pub fn timeless(run: &Path) -> Vec<Value> {
+    let mut lines = metrics(run);
+    for line in &mut lines {
+        let line = line.as_object_mut().unwrap();
+        line.remove("step_ms");
+        line.remove("tokens_per_second");
+    }
+    lines
+}
+
 /// The losses of one kind of line, with their steps.
 pub fn losses(run: &Path, kind: &str) -> Vec<(u64, f64)> {
     let lines = metrics(run);
@@ -85,6 +96,17 @@ pub fn losses(run: &Path, kind: &str) -> Vec<(u64, f64)> {
 /// A run's checkpoint of a step.
 pub fn checkpoint(run: &Path, step: u64) -> PathBuf {
     run.join(format!("checkpoints/step-{step:08}"))
+}
+
+/// The checkpoints of a fine-tuned run: the best and the last, which may be the same.
+pub fn best_and_last(run: &Path) -> [PathBuf; 2] {
+    let folder = fs::read_dir(run.join("checkpoints")).unwrap();
+    let mut found: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    let last = found.last().expect("a checkpoint").clone();
+    let state = json(&fs::read_to_string(last.join("state.json")).unwrap());
+    let best = checkpoint(run, state["best"].as_u64().expect("a best one"));
+    [best, last]
 }
 
 /// Parameters and moments of two runs after a step are the same bytes.

@@ -13,7 +13,7 @@ use crate::common::{
 use crate::cuda::emulated;
 
 /// A model to start from: bytes, and rows long enough for four of the words below.
-fn base(folder: &Path) -> PathBuf {
+pub fn base(folder: &Path) -> PathBuf {
     let base = folder.join("base");
     let flags = "train --n-layer 2 --n-head 2 --n-embd 32 --context 36 --batch 1 --threads 1 --steps 1 --eval-every 0 --sample-every 0 --device cpu";
     ok_line(flags, &["--out", path(&base)]);
@@ -21,7 +21,7 @@ fn base(folder: &Path) -> PathBuf {
 }
 
 /// Words of three letters and their reverses, in an order that mixes them.
-fn words() -> Vec<(String, String)> {
+pub fn words() -> Vec<(String, String)> {
     let letter = |n: usize| char::from(b'a' + n as u8);
     let word = |n: usize| [n % 7, n / 7 % 7, n / 49].map(letter).iter().collect::<String>();
     let mixed = (0..343).map(|n| word(n * 59 % 343));
@@ -29,7 +29,7 @@ fn words() -> Vec<(String, String)> {
 }
 
 /// Writes pairs as JSON lines.
-fn jsonl(path: &Path, pairs: &[(String, String)]) {
+pub fn jsonl(path: &Path, pairs: &[(String, String)]) {
     let line = |(prompt, completion): &(String, String)| {
         json!({ "prompt": prompt, "completion": completion }).to_string() + "\n"
     };

@@ -9,6 +9,7 @@ mod completion;
 mod cuda;
 mod evaluation;
 mod faults;
+mod finetune_resume;
 mod generate;
 mod parity;
 mod resume;

@@ -7,24 +7,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::common::{
-    TINY, assert_fails, assert_same, checkpoint, losses, metrics, ok_line, path, run, text, train_tiny,
+    TINY, assert_fails, assert_same, checkpoint, losses, ok_line, path, run, text, timeless, train_tiny,
     wait_for_lines, wikigpt,
 };
 
 /// Everything that a step depends on is in use.
 const RUN: &str =
     "--warmup 3 --eval-every 5 --eval-batches 2 --sample-every 4 --dropout 0.1 --grad-accum 2 --keep 0";
-
-/// Lines without what time makes different.
-fn timeless(run: &Path) -> Vec<serde_json::Value> {
-    let mut lines = metrics(run);
-    for line in &mut lines {
-        let line = line.as_object_mut().unwrap();
-        line.remove("step_ms");
-        line.remove("tokens_per_second");
-    }
-    lines
-}
 
 fn resume(folder: &Path, flags: &str) {
     ok_line(&format!("train {flags}"), &["--resume", path(folder)]);

@@ -18,8 +18,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of files, one after the other.
-pub(crate) fn sha256_of_files<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<String> {
+/// SHA-256 of files, one after the other, in hexadecimal digits.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) when one cannot be read.
+pub fn sha256_of_files<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<String> {
     let mut digest = Sha256::new();
     paths.into_iter().try_for_each(|path| feed(&mut digest, path))?;
     Ok(hex(&digest.finalize()))

@@ -31,6 +31,7 @@ mod tokens;
 mod wikitext;
 
 pub use dataset::Dataset;
+pub use digest::sha256_of_files;
 pub use download::cache_folder;
 pub use error::{Error, Result};
 pub use manifest::{MANIFEST_FILE, Manifest, Split, SplitInfo};

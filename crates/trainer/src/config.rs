@@ -19,10 +19,13 @@ const ALTERNATIVES: [&[&str]; 2] = [&["grad-accum", "tokens-per-step"], &["steps
 /// What a preset stands for.
 const SHAPE: [&str; 3] = ["n-layer", "n-head", "n-embd"];
 
-/// The key under which a run's file has its data's digests, beside the flags.
-const DIGESTS: &str = "data-sha256";
+/// The file in a run's folder that has its settings.
+pub const FILE: &str = "config.toml";
 
-/// SHA-256 of the data's splits, by their names.
+/// The key under which a run's file has its data's digests, beside the flags.
+pub const DIGESTS: &str = "data-sha256";
+
+/// SHA-256 of a run's data, by the names of its parts.
 pub type Digests = BTreeMap<String, String>;
 
 /// Reads a TOML file and lays `flags` over it; gives the digests of the data that the file was written for, too.
@@ -132,6 +135,20 @@ fn edits(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Refuses data that is not what the digests in a file are of.
+pub fn check_digests(found: &Digests, expected: &Digests, file: &Path) -> Result<()> {
+    for (part, expected) in expected {
+        let found = found.get(part).map_or("no such part", String::as_str);
+        if found != expected {
+            bad_input!(
+                "{}: it was written for other data (SHA-256 of what it calls {part} {expected}, here {found})",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Refuses to go on with a run under settings that would make it another run.
 pub fn check_resumed(stored: &Flags, flags: &Flags) -> Result<()> {
     const FIXED: [&str; 14] = [
@@ -150,14 +167,17 @@ pub fn check_resumed(stored: &Flags, flags: &Flags) -> Result<()> {
         "grad-accum",
         "tokens-per-step",
     ];
-    let stored = Table::try_from(stored)?;
-    let given = Table::try_from(flags)?;
-    for key in FIXED {
-        match (given.get(key), stored.get(key)) {
-            (Some(new), Some(old)) if new != old => {
+    check_fixed(&Table::try_from(stored)?, &Table::try_from(flags)?, |key| FIXED.contains(&key))
+}
+
+/// Refuses other values of the keys that `is_fixed`.
+pub fn check_fixed(stored: &Table, given: &Table, is_fixed: impl Fn(&str) -> bool) -> Result<()> {
+    for (key, new) in given.iter().filter(|(key, _)| is_fixed(key)) {
+        match stored.get(key) {
+            Some(old) if new != old => {
                 bad_input!("--{key} {new} does not go with --resume: the run was begun with {old}")
             }
-            (Some(new), None) => bad_input!("--{key} {new} does not go with --resume: leave it out"),
+            None => bad_input!("--{key} {new} does not go with --resume: leave it out"),
             _ => {}
         }
     }

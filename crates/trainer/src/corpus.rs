@@ -43,21 +43,6 @@ pub fn digests(manifest: &Manifest) -> Digests {
     Split::ALL.into_iter().filter_map(digest).collect()
 }
 
-/// Refuses data whose splits are not those that `digests` are of.
-pub fn check_digests(manifest: &Manifest, digests: &Digests, file: &Path) -> Result<()> {
-    let found = self::digests(manifest);
-    for (split, expected) in digests {
-        let found = found.get(split).map_or("no such split", String::as_str);
-        if found != expected {
-            bad_input!(
-                "{}: it was written for other data (SHA-256 of its {split} split {expected}, here {found})",
-                file.display()
-            );
-        }
-    }
-    Ok(())
-}
-
 /// The tokenizer in a model's folder, if there is one.
 pub fn stored_tokenizer(folder: &Path) -> Result<Option<Tokenizer>> {
     let present = [TOKENIZER_FILE, "vocab.json"].iter().any(|name| folder.join(name).is_file());

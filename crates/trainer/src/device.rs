@@ -14,7 +14,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wikigpt_cpu::Cpu;
 use wikigpt_kernels::{Gpu, Options, Precision};
 
@@ -170,7 +170,7 @@ fn kernels_precision(name: PrecisionName) -> Precision {
 }
 
 /// Flags of commands that compute with a model: which device, and how.
-#[derive(Args, Debug, Serialize)]
+#[derive(Args, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MachineFlags {
     /// What computes: auto, cpu, cuda or cuda:N

@@ -16,10 +16,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens them in a run folder, for a run that goes from step `first` to step `steps`.
-    pub fn open(run: &Path, first: u64, steps: u64, log_every: u64) -> Result<Self> {
+    /// Opens them in a run folder, for a run that goes from step `first`, where it may have been `measured`, to step `steps`.
+    pub fn open(run: &Path, first: u64, measured: bool, steps: u64, log_every: u64) -> Result<Self> {
         Ok(Log {
-            metrics: Metrics::from_step(run, first)?,
+            metrics: Metrics::from_step(run, first, measured)?,
             events: EventWriter::create(run)?,
             progress: Progress::new(first, steps, log_every),
         })

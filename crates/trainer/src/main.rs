@@ -14,6 +14,7 @@ mod folder;
 mod log;
 mod metrics;
 mod model;
+mod origin;
 mod output;
 mod progress;
 mod run_folder;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Deserializer, Serialize};
+use wikigpt_gpt::StepReport;
 
 use crate::folder;
 
@@ -59,15 +60,32 @@ pub struct Valid {
 }
 
 /// JSON has no NaN, so it is written as null.
-fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
+impl Train {
+    /// What is known of a step once its report is there; `seconds` is the time that it took.
+    pub fn new(step: u64, report: &StepReport, lr: f64, tokens: u64, seconds: f64) -> Train {
+        Train {
+            step,
+            loss: report.loss,
+            lr,
+            grad_norm: report.grad_norm,
+            tokens,
+            step_ms: seconds * 1e3,
+            tokens_per_second: tokens as f64 / seconds,
+            mfu: None,
+        }
+    }
+}
+
 impl Line {
-    fn step(&self) -> u64 {
+    /// Whether a run that goes on from `step`, where it may have been measured, writes the line no more.
+    fn is_before(&self, step: u64, measured: bool) -> bool {
         match self {
-            Line::Train(line) => line.step,
-            Line::Valid(line) => line.step,
+            Line::Train(line) => line.step < step,
+            Line::Valid(line) => line.step < step || measured && line.step == step,
         }
     }
 }
@@ -79,12 +97,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Goes on with the file in a run folder, or begins it, keeping only lines of steps before `step`.
-    pub fn from_step(run: &Path, step: u64) -> Result<Self> {
+    /// Goes on with the file in a run folder, or begins it, keeping only lines of steps before `step`; and, where it was `measured`,
+    /// the validation after so many steps.
+    pub fn from_step(run: &Path, step: u64, measured: bool) -> Result<Self> {
         let path = run.join("metrics.jsonl");
         // A machine that lost its power may have left anything at the end.
         let kept = match fs::read(&path) {
-            Ok(bytes) => lines_before(&String::from_utf8_lossy(&bytes), step),
+            Ok(bytes) => lines_before(&String::from_utf8_lossy(&bytes), step, measured),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -103,10 +122,11 @@ impl Metrics {
     }
 }
 
-/// The whole lines that belong to steps before `step`, without what a kill has torn.
-fn lines_before(text: &str, step: u64) -> String {
+/// The whole lines that belong before `step`, without what a kill has torn.
+fn lines_before(text: &str, step: u64, measured: bool) -> String {
     let keep = |line: &&str| {
-        line.ends_with('\n') && serde_json::from_str::<Line>(line).is_ok_and(|l| l.step() < step)
+        line.ends_with('\n')
+            && serde_json::from_str::<Line>(line).is_ok_and(|line| line.is_before(step, measured))
     };
     text.split_inclusive('\n').filter(keep).collect()
 }
@@ -149,14 +169,14 @@ mod tests {
         let line = Line::Train(Train { loss: f64::NAN, grad_norm: f64::INFINITY, ..line });
         let text = serde_json::to_string(&line).unwrap() + "\n";
         assert!(text.contains(r#""loss":null"#) && text.contains(r#""grad_norm":null"#), "{text}");
-        assert_eq!(lines_before(&text, 5), text);
+        assert_eq!(lines_before(&text, 5, false), text);
     }
 
     #[test]
     fn going_on_cuts_later_and_torn_lines() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let mut metrics = Metrics::from_step(folder.path(), 0).unwrap();
+        let mut metrics = Metrics::from_step(folder.path(), 0, false).unwrap();
         for step in 0..5 {
             metrics
                 .write(&Line::Valid(Valid { step, loss: 1.0, tokens: 1, scores: BTreeMap::new() }))
@@ -167,10 +187,16 @@ mod tests {
         let torn = fs::read_to_string(&path).unwrap() + r#"{"kind":"train","st"#;
         fs::write(&path, torn).unwrap();
 
-        let mut metrics = Metrics::from_step(folder.path(), 3).unwrap();
-        metrics.write(&train(3)).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let steps: Vec<_> = text.lines().map(|l| serde_json::from_str::<Line>(l).unwrap().step()).collect();
-        assert_eq!(steps, [0, 0, 1, 1, 2, 2, 3]);
+        // The validation after three steps stays where it is known, and comes again where it is not.
+        for (measured, expected) in [(true, "v0 t0 v1 t1 v2 t2 v3 t3"), (false, "v0 t0 v1 t1 v2 t2 t3")] {
+            let mut metrics = Metrics::from_step(folder.path(), 3, measured).unwrap();
+            metrics.write(&train(3)).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let line = |line: &str| match serde_json::from_str(line).unwrap() {
+                Line::Train(line) => format!("t{}", line.step),
+                Line::Valid(line) => format!("v{}", line.step),
+            };
+            assert_eq!(text.lines().map(line).collect::<Vec<_>>().join(" "), expected);
+        }
     }
 }

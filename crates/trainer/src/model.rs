@@ -8,7 +8,7 @@ use wikigpt_gpt::files::{self, Extras, Model};
 use crate::fault::bad_input;
 use crate::{corpus, output};
 
-/// Reads MODEL: a run folder (its newest good checkpoint), a checkpoint, a Hugging Face folder, or a safetensors file
+/// Reads MODEL: a run folder (its best checkpoint, or its newest where none is better than others), a checkpoint, a Hugging Face folder, or a safetensors file
 /// with a config.json beside it.
 pub fn open(path: &Path) -> Result<Model> {
     opened(files::load_model(path)?)
@@ -65,6 +65,7 @@ fn write_beside_tokenizer(
         eos_token_id: end_of_text,
         tokenizer_json: None,
         fill: Some(&fill),
+        best: None,
     };
     write(&extras)?;
     let without = if tokenizer.is_some() { "" } else { " (it has no tokenizer)" };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::fault::bad_input;
-use crate::folder;
+use crate::{config, folder};
 
 /// A run folder that this process holds.
 pub struct RunFolder {
@@ -34,13 +34,16 @@ impl RunFolder {
         Ok(RunFolder { is_new: true, ..run })
     }
 
-    /// Opens the folder of a run that is to go on.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the folder of a run that is to go on; `file` is what such runs of `wikigpt COMMAND` have.
+    pub fn open(path: &Path, file: &str, command: &str) -> Result<Self> {
         if !path.is_dir() {
             bad_input!("--resume {}: there is no such run folder", path.display());
         }
-        if !config(path).is_file() {
-            bad_input!("--resume {}: not a run folder (it has no config.toml)", path.display());
+        if !path.join(file).is_file() {
+            bad_input!(
+                "--resume {}: not a run folder of `wikigpt {command}` (it has no {file})",
+                path.display()
+            );
         }
         Self::lock(path.to_path_buf())
     }
@@ -71,13 +74,8 @@ impl RunFolder {
 
     /// The settings that repeat the run.
     pub fn config(&self) -> PathBuf {
-        config(&self.path)
+        self.path.join(config::FILE)
     }
-}
-
-/// The settings of the run at `path`; what is a run has them.
-fn config(path: &Path) -> PathBuf {
-    path.join("config.toml")
 }
 
 /// Creates the next of `runs/001`, `runs/002`, …
@@ -127,9 +125,10 @@ mod tests {
         let path = top.path().join("run");
         let first = RunFolder::create(Some(&path)).unwrap();
         fs::write(first.config(), "").unwrap();
-        assert!(RunFolder::open(&path).err().unwrap().to_string().contains("another process"));
+        let open = || RunFolder::open(&path, config::FILE, "train");
+        assert!(open().err().unwrap().to_string().contains("another process"));
         drop(first);
-        RunFolder::open(&path).unwrap().discard();
+        open().unwrap().discard();
         assert!(path.is_dir(), "a run that was there is not discarded");
         assert!(RunFolder::create(Some(&path)).err().unwrap().to_string().contains("already holds files"));
     }

@@ -4,6 +4,9 @@
 //! `model.safetensors`) and `state.json`, which has the length and the CRC-32C of every other file and is written
 //! last. A folder gets its name only when all of it has reached the disk, so a kill at any instant leaves the last
 //! good one.
+//!
+//! Where one checkpoint of a run is better than the others, each says which it was when it was written: that one is the run's model,
+//! and is kept, while the newest is where training goes on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,6 +37,8 @@ const ASIDE: &str = ".old-";
 struct State<S> {
     format: u32,
     step: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    best: Option<u64>,
     files: BTreeMap<String, Digest>,
     state: S,
 }
@@ -51,12 +56,12 @@ pub struct Checkpoints {
     folder: PathBuf,
 }
 
-/// The newest checkpoint that is whole.
+/// The checkpoint of a run that is whole and was asked for: the newest, or the best.
 #[derive(Debug)]
-pub struct Newest {
+pub struct Found {
     /// It.
     pub checkpoint: Checkpoint,
-    /// A sentence for each newer one that is damaged and was passed over.
+    /// A sentence for each that would have come before it, but is damaged and was passed over.
     pub warnings: Vec<String>,
 }
 
@@ -93,7 +98,7 @@ impl Checkpoints {
         mut read: impl FnMut(Array, usize, &mut [f32]) -> Result,
     ) -> Result<PathBuf> {
         let layout = Layout::new(config)?;
-        self.write(step, &layout.tensors, state, &mut read, |new, read| {
+        self.write(step, extras.best, &layout.tensors, state, &mut read, |new, read| {
             write_model(new, config, &layout, read, extras)
         })
     }
@@ -115,7 +120,7 @@ impl Checkpoints {
         extras: &Extras,
         mut read: impl FnMut(Array, usize, &mut [f32]) -> Result,
     ) -> Result<PathBuf> {
-        self.write(step, &layout.tensors, state, &mut read, |new, read| {
+        self.write(step, extras.best, &layout.tensors, state, &mut read, |new, read| {
             write_adapters(new, config, layout, base, extras, read)
         })
     }
@@ -124,6 +129,7 @@ impl Checkpoints {
     fn write<S: Serialize>(
         &self,
         step: u64,
+        best: Option<u64>,
         tensors: &[Tensor],
         state: &S,
         read: &mut Source,
@@ -137,7 +143,7 @@ impl Checkpoints {
         let moments = entries(tensors, Array::M).chain(entries(tensors, Array::V));
         let optimizer = Writer::new(moments.collect(), "");
         new.write(OPTIMIZER, optimizer.bytes, |out| optimizer.write(out, &place, read))?;
-        let state = State { format: FORMAT, step, files: new.digests()?, state };
+        let state = State { format: FORMAT, step, best, files: new.digests()?, state };
         let text = serde_json::to_vec_pretty(&state).expect("a state that can be JSON");
         new.write(STATE, text.len() as u64, |out| out.write(&text))?;
         new.finish(Some(&self.folder.join(format!("{ASIDE}{name}"))))?;
@@ -169,12 +175,31 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`Error::File`] when there are checkpoints and all are damaged; [`Error::Io`] as for [`Checkpoints::list`].
-    pub fn newest_good(&self) -> Result<Option<Newest>> {
+    pub fn newest_good(&self) -> Result<Option<Found>> {
+        self.find(|_| None)
+    }
+
+    /// Opens the checkpoint that is the run's model: the best, as the newest names it; the newest itself where it names none, or
+    /// the best is damaged. `None` if there is none at all.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::newest_good`].
+    pub fn best_good(&self) -> Result<Option<Found>> {
+        self.find(|folder| read_state(folder).ok()?.best)
+    }
+
+    /// The first that is whole, of those that `preferred` names for each and each itself, from the newest on.
+    fn find(&self, preferred: impl Fn(&Path) -> Option<u64>) -> Result<Option<Found>> {
+        let list = self.list()?;
         let mut warnings = Vec::new();
-        for (_, folder) in self.list()?.into_iter().rev() {
-            match Checkpoint::open(&folder) {
-                Ok(checkpoint) => return Ok(Some(Newest { checkpoint, warnings })),
-                Err(error) => warnings.push(format!("passing over a damaged checkpoint: {error}")),
+        for (step, folder) in list.iter().rev() {
+            let preferred = preferred(folder).filter(|preferred| preferred != step);
+            let preferred = preferred.and_then(|preferred| list.iter().find(|(step, _)| *step == preferred));
+            for folder in preferred.map(|(_, folder)| folder).into_iter().chain([folder]) {
+                match Checkpoint::open(folder) {
+                    Ok(checkpoint) => return Ok(Some(Found { checkpoint, warnings })),
+                    Err(error) => warnings.push(format!("passing over a damaged checkpoint: {error}")),
+                }
             }
         }
         match warnings.first() {
@@ -183,18 +208,23 @@ impl Checkpoints {
         }
     }
 
-    /// Removes checkpoints, damaged ones too, that are older than the newest `keep` whole ones; at least one is kept.
+    /// Removes checkpoints, damaged ones too, that are older than the newest `keep` whole ones; at least one is kept, and the best
+    /// that it names.
     ///
     /// # Errors
     /// [`Error::Io`] when one cannot be removed.
     pub fn prune(&self, keep: usize) -> Result {
-        let mut whole = 0;
-        for (_, folder) in self.list()?.into_iter().rev() {
+        let (mut whole, mut best) = (0, None);
+        for (step, folder) in self.list()?.into_iter().rev() {
             if whole >= keep.max(1) {
-                self.remove(&folder)?;
+                if best != Some(step) {
+                    self.remove(&folder)?;
+                }
             } else if whole == 0 {
                 // What a run would be resumed from is read throughout before anything older goes.
-                whole += usize::from(Checkpoint::open(&folder).is_ok());
+                if let Ok(checkpoint) = Checkpoint::open(&folder) {
+                    (whole, best) = (1, checkpoint.best());
+                }
             } else {
                 whole += usize::from(read_state(&folder).is_ok());
             }
@@ -361,6 +391,11 @@ impl Checkpoint {
     /// Steps done.
     pub fn step(&self) -> u64 {
         self.state.step
+    }
+
+    /// The step of the best checkpoint of its run when it was written, if one was better than others: its own, or an earlier one.
+    pub fn best(&self) -> Option<u64> {
+        self.state.best
     }
 
     /// The model's shape.

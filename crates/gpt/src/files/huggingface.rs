@@ -20,8 +20,8 @@ pub(super) const SHARDS: &str = "model.safetensors.index.json";
 /// A model in host memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// The folder that its files are in: of a run, its newest good checkpoint; a tokenizer lies there too, if any. Of adapters that have
-    /// no `config.json` it is their model's.
+    /// The folder that its files are in: of a run, its best or newest good checkpoint; a tokenizer lies there too, if any. Of
+    /// adapters that have no `config.json` it is their model's.
     pub folder: PathBuf,
     /// Its shape.
     pub config: Config,
@@ -254,6 +254,8 @@ pub struct Extras<'a> {
     pub tokenizer_json: Option<&'a str>,
     /// Writes other files, such as a tokenizer in another form.
     pub fill: Option<Fill<'a>>,
+    /// With a checkpoint: the step of its run's best, if one is better than others.
+    pub best: Option<u64>,
 }
 
 /// Writes a Hugging Face folder, which must be new or empty: all of it, or nothing under that name.

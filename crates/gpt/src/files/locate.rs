@@ -14,7 +14,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelKind {
-    /// A run folder; the model is its newest good checkpoint.
+    /// A run folder; the model is its best good checkpoint, or its newest where none is better than others.
     Run,
     /// A checkpoint folder.
     Checkpoint,
@@ -51,10 +51,10 @@ pub fn model_path(path: &Path) -> Result<ModelPath> {
         return beside_config(path);
     }
     if path.join("checkpoints").is_dir() {
-        let Some(newest) = Checkpoints::of(path).newest_good()? else {
+        let Some(found) = Checkpoints::of(path).best_good()? else {
             return Err(file(path, "this run has no checkpoint yet"));
         };
-        return Ok(checkpoint(ModelKind::Run, &newest.checkpoint, newest.warnings));
+        return Ok(checkpoint(ModelKind::Run, &found.checkpoint, found.warnings));
     }
     if path.join(STATE).is_file() {
         return Ok(checkpoint(ModelKind::Checkpoint, &Checkpoint::open(path)?, Vec::new()));

@@ -16,7 +16,7 @@ mod locate;
 mod tensors;
 
 pub use adapters::{Base, export_adapters};
-pub use checkpoint::{Checkpoint, Checkpoints, Newest};
+pub use checkpoint::{Checkpoint, Checkpoints, Found};
 pub use describe::{AdaptersDescription, Description, TensorDescription, describe};
 pub use huggingface::{Extras, Fill, Model, load_adapted, load_model, load_weights, save_model};
 pub use locate::{ModelKind, ModelPath, model_path};

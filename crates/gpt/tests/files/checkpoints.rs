@@ -168,6 +168,47 @@ fn a_run_is_its_newest_checkpoint_and_the_newest_are_kept() {
 }
 
 #[test]
+fn a_run_is_its_best_checkpoint_where_the_newest_names_one() {
+    let (run, config) = (tempdir().unwrap(), small());
+    let checkpoints = Checkpoints::of(run.path());
+    for (step, best) in [(5, Some(5)), (10, Some(10)), (15, Some(10)), (20, Some(10)), (25, Some(99))] {
+        let extras = Extras { best, ..Extras::default() };
+        let arrays = arrays(&config, step);
+        checkpoints.save(step, &config, &state(step), &extras, reader(&arrays)).unwrap();
+    }
+    let best = || checkpoints.best_good().unwrap().unwrap();
+    // One that is not there is no model.
+    assert_eq!((best().checkpoint.step(), best().warnings.len()), (25, 0));
+    fs::remove_dir_all(checkpoints.path(25)).unwrap();
+    assert_eq!((best().checkpoint.step(), best().warnings.len()), (10, 0));
+    check(&best().checkpoint, &config);
+    assert_eq!(
+        (model_path(run.path()).unwrap().step, load_model(run.path()).unwrap().params),
+        (Some(10), arrays(&config, 10)[0].clone())
+    );
+    let newest = checkpoints.newest_good().unwrap().unwrap().checkpoint;
+    assert_eq!((newest.step(), newest.best()), (20, Some(10)));
+    // The best is kept, however old it is.
+    checkpoints.prune(1).unwrap();
+    assert_eq!(steps(&checkpoints), [10, 20]);
+    checkpoints.prune(1).unwrap();
+    assert_eq!(steps(&checkpoints), [10, 20]);
+    // A damaged newest one still says which was the best; a damaged best one makes way.
+    fs::write(checkpoints.path(20).join("optimizer.safetensors"), "gone").unwrap();
+    assert_eq!(best().checkpoint.step(), 10);
+    fs::write(checkpoints.path(10).join("model.safetensors"), "gone").unwrap();
+    let message = checkpoints.best_good().unwrap_err().to_string();
+    assert!(message.contains("no checkpoint is whole"), "{message}");
+    save(&checkpoints, &config, 20).unwrap();
+    assert_eq!(best().checkpoint.step(), 20);
+    let extras = Extras { best: Some(10), ..Extras::default() };
+    checkpoints.save(20, &config, &state(20), &extras, reader(&arrays(&config, 20))).unwrap();
+    let found = best();
+    assert_eq!((found.checkpoint.step(), found.warnings.len()), (20, 1));
+    assert!(found.warnings[0].contains("step-00000010"), "{:?}", found.warnings);
+}
+
+#[test]
 fn a_damaged_one_is_passed_over_with_a_warning_that_names_it() {
     type Damage = fn(&Path);
     fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {

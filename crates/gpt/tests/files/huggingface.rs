@@ -303,6 +303,7 @@ fn the_tokenizer_and_its_ids_go_with_the_model() {
         eos_token_id: Some(64),
         tokenizer_json: Some(&tokenizer),
         fill: Some(&fill),
+        best: None,
     };
     save_model(&folder, &config, &params(&config), &extras).unwrap();
     let json =

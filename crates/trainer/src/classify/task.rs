@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wikigpt_dataset::Tokenizer;
 use wikigpt_dataset::labelled::{Buckets, Chosen};
@@ -19,7 +19,7 @@ use crate::tuning::{Batch, Score, Task};
 use crate::{folder, signals};
 
 /// What decides which model is the best.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
     /// The share of texts labelled rightly
@@ -133,6 +133,8 @@ impl Classification {
 }
 
 impl Task for Classification {
+    const NAME: &'static str = "classify";
+
     fn shape(&self) -> (usize, usize) {
         self.shape
     }
@@ -173,18 +175,22 @@ impl Task for Classification {
         }))
     }
 
-    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<String> {
-        let mut reports = BTreeMap::new();
-        let mut text = String::new();
+    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<Option<String>> {
+        let mut labelled = Vec::new();
         let sets = [("valid", Some(&self.valid)), ("test", self.test.as_ref())];
         for (name, set) in sets.into_iter().filter_map(|(name, set)| Some((name, set?))) {
             let Some(predictions) = predict(trainer, &set.tokens, self.shape.0, signals::stop_requested)?
             else {
-                break;
+                return Ok(None);
             };
+            labelled.push((name, set, predictions));
+        }
+        let mut reports = BTreeMap::new();
+        let mut text = String::new();
+        for (name, set, predictions) in &labelled {
             let file = run.join(format!("predictions-{name}.jsonl"));
-            folder::write_file(&file, self.predictions_file(set, &predictions).as_bytes())?;
-            let report = self.report(set, &predictions);
+            folder::write_file(&file, self.predictions_file(set, predictions).as_bytes())?;
+            let report = self.report(set, predictions);
             let (label, share) = &report.majority;
             writeln!(
                 text,
@@ -196,12 +202,12 @@ impl Task for Classification {
                 report.confusion.table(&self.names),
                 file.display()
             )?;
-            reports.insert(name, report);
+            reports.insert(*name, report);
         }
         let report = json!({ "labels": self.names, "sets": reports });
         folder::write_file(&run.join(REPORT), format!("{report:#}\n").as_bytes())?;
         text += &format!("next: echo \"a text\" | wikigpt classify {}", run.display());
-        Ok(text)
+        Ok(Some(text))
     }
 
     fn tokenizer(&self) -> &Tokenizer {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wikigpt_dataset::Tokenizer;
 use wikigpt_dataset::labelled::{Example, Labels};
 use wikigpt_ops::IGNORE;
@@ -15,7 +15,7 @@ use crate::progress::thousands;
 use crate::tuning::Batch;
 
 /// What to do with a text of more tokens than the model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Long {
     /// Take its beginning, and say of how many
@@ -101,7 +101,7 @@ impl Set {
 }
 
 /// What decides how much a text counts in training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClassWeights {
     /// Every text counts alike

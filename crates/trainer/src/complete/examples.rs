@@ -13,7 +13,7 @@ use crate::output;
 use crate::progress::thousands;
 
 /// How files hold examples, and what happens to long ones.
-#[derive(Args, Clone, Serialize)]
+#[derive(Args, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ExampleFlags {
     /// How the files are written [default: as their names end; two are parallel]
@@ -26,7 +26,7 @@ pub struct ExampleFlags {
 }
 
 /// Names of layouts.
-#[derive(Clone, Copy, ValueEnum, Serialize)]
+#[derive(Clone, Copy, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FormatName {
     /// An object {"prompt": …, "completion": …} a line
@@ -40,7 +40,7 @@ pub enum FormatName {
 }
 
 /// What to do with an example that is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Long {
     /// Leave out a part of the prompt, and say of how many

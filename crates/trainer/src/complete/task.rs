@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wikigpt_dataset::Tokenizer;
 use wikigpt_dataset::completion::{Packing, one_a_row, pack};
@@ -28,7 +28,7 @@ const REPORT: &str = "completion.json";
 const LENGTHS: usize = 16;
 
 /// What is learned of an example.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Learn {
     /// The completion only
@@ -64,8 +64,6 @@ pub struct Completion {
     most: usize,
     /// The test prompts, as the model completes them.
     prompts: Vec<Vec<u32>>,
-    /// Whether the first batch has been shown.
-    shown: bool,
 }
 
 impl Completion {
@@ -84,21 +82,7 @@ impl Completion {
             if packed { pack(&part.lengths(), T, order) } else { one_a_row(&part.lengths(), T, order) }
         };
         let (train, valid) = (lay(&parts.train, Some((seed, 0))), lay(&parts.valid, None));
-        Completion {
-            parts,
-            tokenizer,
-            B,
-            T,
-            packed,
-            learn,
-            seed,
-            train,
-            valid,
-            end,
-            most,
-            prompts,
-            shown: false,
-        }
+        Completion { parts, tokenizer, B, T, packed, learn, seed, train, valid, end, most, prompts }
     }
 
     /// What packing saves, for a person.
@@ -134,6 +118,8 @@ impl Completion {
 }
 
 impl Task for Completion {
+    const NAME: &'static str = "complete";
+
     fn shape(&self) -> (usize, usize) {
         (self.B, self.T)
     }
@@ -153,8 +139,7 @@ impl Task for Completion {
             let what = "nothing to learn in it: every completion is empty or was cut off";
             return Err(BadInput::new(format!("batch {index} of epoch {epoch} has {what}")).into());
         }
-        if !self.shown {
-            self.shown = true;
+        if (epoch, index) == (0, 0) {
             output::note(&marked(batch, &self.tokenizer));
         }
         Ok(())
@@ -177,9 +162,9 @@ impl Task for Completion {
         Ok(Some(Score { loss, targets: count as u64, scores: BTreeMap::new(), merit: -loss }))
     }
 
-    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<String> {
+    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<Option<String>> {
         let next = format!("next: echo \"a prompt\" | wikigpt complete {}", run.display());
-        let Some(test) = &self.parts.test else { return Ok(next) };
+        let Some(test) = &self.parts.test else { return Ok(Some(next)) };
         let context = trainer.config().context;
         let Completion { tokenizer, end, most, .. } = self;
         let writer = Writer { tokenizer, end: *end, most: *most, context, sampling: Sampling::GREEDY };
@@ -187,7 +172,7 @@ impl Task for Completion {
         let written: Vec<String> =
             writer.write(&mut generator, &self.prompts)?.iter().map(|text| line(text)).collect();
         if written.len() < test.examples.len() {
-            return Ok(format!("stopped while writing completions\n{next}"));
+            return Ok(None);
         }
         let file = run.join("completions-test.txt");
         folder::write_file(&file, (written.join("\n") + "\n").as_bytes())?;
@@ -198,7 +183,7 @@ impl Task for Completion {
             let prompt = ends(&line(&example.prompt));
             writeln!(text, "  {prompt}\n    written: {written}\n    right:   {}", line(&example.completion))?;
         }
-        Ok(text + &format!("  {}\n{next}", file.display()))
+        Ok(Some(text + &format!("  {}\n{next}", file.display())))
     }
 
     fn tokenizer(&self) -> &Tokenizer {

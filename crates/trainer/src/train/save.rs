@@ -24,11 +24,12 @@ pub struct Place {
     pub position: Position,
 }
 
-/// Saves a model, its optimizer, how far it has come and its tokenizer.
+/// Saves a model, its optimizer, how far it has come, which step's was the `best`, and its tokenizer.
 pub fn save<O: Ops>(
     trainer: &mut Trainer<O>,
     checkpoints: &Checkpoints,
     step: u64,
+    best: Option<u64>,
     state: &impl Serialize,
     tokenizer: &Tokenizer,
 ) -> Result<PathBuf> {
@@ -39,6 +40,7 @@ pub fn save<O: Ops>(
         eos_token_id: end_of_text,
         tokenizer_json: None,
         fill: Some(&|folder| Ok(tokenizer.save(folder)?)),
+        best,
     };
     let read = |array, start, out: &mut [f32]| trainer.read(array, start, out);
     checkpoints.save(step, &config, state, &extras, read).map_err(|error| match error {

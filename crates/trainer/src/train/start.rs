@@ -4,8 +4,7 @@ use std::path::{Path, absolute};
 
 use anyhow::{Context, Result};
 use wikigpt_dataset::{Dataset, Split};
-use wikigpt_gpt::files::{Checkpoint, Checkpoints};
-use wikigpt_gpt::{Config, Layout, Trainer, files};
+use wikigpt_gpt::{Layout, Trainer, files};
 use wikigpt_ops::Ops;
 
 use super::save::Place;
@@ -18,22 +17,7 @@ use crate::run_folder::RunFolder;
 use crate::settings::Settings;
 use crate::{commands, config, corpus, folder, model, output, settings, shape};
 
-/// What training starts from.
-enum Origin {
-    /// A model's parameters.
-    Model(Config, Vec<f32>),
-    /// A run that goes on, and how far it has come.
-    Run(Box<Checkpoint>, Place),
-}
-
-impl Origin {
-    fn config(&self) -> &Config {
-        match self {
-            Origin::Model(config, _) => config,
-            Origin::Run(checkpoint, _) => checkpoint.config(),
-        }
-    }
-}
+type Origin = crate::origin::Origin<Place>;
 
 /// Begins a run.
 pub fn fresh(file: Option<&Path>, given: &Flags) -> Result<()> {
@@ -47,7 +31,7 @@ pub fn fresh(file: Option<&Path>, given: &Flags) -> Result<()> {
     let dataset = corpus::open(flags.data.as_deref())?;
     // Whoever names other data means it.
     if let (Some(file), None) = (file, &given.data) {
-        corpus::check_digests(dataset.manifest(), &digests, file)?;
+        config::check_digests(&corpus::digests(dataset.manifest()), &digests, file)?;
     }
     let facts = corpus::facts(&dataset, flags.data.is_none())?;
     let origin = initial(&flags, &facts)?;
@@ -64,27 +48,20 @@ pub fn fresh(file: Option<&Path>, given: &Flags) -> Result<()> {
 
 /// Goes on with a run.
 pub fn resumed(path: &Path, given: &Flags) -> Result<()> {
-    let run = RunFolder::open(path)?;
+    let run = RunFolder::open(path, config::FILE, "train")?;
     let (stored, digests) = config::read(&run.config(), &Flags::default())?;
     config::check_resumed(&stored, given)?;
     let (mut flags, _) = config::read(&run.config(), given)?;
     let dataset = corpus::open(flags.data.as_deref())?;
-    corpus::check_digests(dataset.manifest(), &digests, &run.config())?;
+    config::check_digests(&corpus::digests(dataset.manifest()), &digests, &run.config())?;
     let facts = corpus::facts(&dataset, flags.data.is_none())?;
-    let origin = match Checkpoints::of(run.path()).newest_good()? {
-        Some(newest) => {
-            newest.warnings.iter().for_each(|warning| output::warn(warning));
-            let place = newest.checkpoint.state()?;
-            Some(Origin::Run(Box::new(newest.checkpoint), place))
-        }
-        None => {
-            output::warn("the run has no checkpoint yet: it begins again");
-            initial(&flags, &facts)?
-        }
+    let origin = match Origin::newest(&run)? {
+        Some(newest) => Some(newest),
+        None => initial(&flags, &facts)?,
     };
     make_absolute(&mut flags)?;
     let settings = Settings::resolve(&flags, &facts, origin.as_ref().map(Origin::config))?;
-    let done = if let Some(Origin::Run(_, place)) = &origin { place.step } else { 0 };
+    let done = origin.as_ref().and_then(Origin::state).map_or(0, |place| place.step);
     if settings.steps < done {
         bad_input!("--steps {}: the run has already done {done} steps", settings.steps);
     }
@@ -144,16 +121,15 @@ fn begin_on<O: Ops>(
     run: impl FnOnce() -> Result<RunFolder>,
 ) -> Result<()> {
     let mut trainer = Trainer::new(ops, &settings.config, settings.batch, settings.context)?;
-    // Copies in host memory end here: training goes without them.
-    let mut place = None;
-    match origin {
-        None => trainer.set_params(&wikigpt_gpt::init(&settings.config, settings.seed)?)?,
-        Some(Origin::Model(_, params)) => trainer.set_params(&params)?,
-        Some(Origin::Run(checkpoint, at)) => {
-            checkpoint.read(|array, start, values| trainer.write(array, start, values))?;
-            trainer.round_params(settings.rounding, at.updates)?;
-            place = Some(at);
+    let place = match origin {
+        None => {
+            trainer.set_params(&wikigpt_gpt::init(&settings.config, settings.seed)?)?;
+            None
         }
+        Some(origin) => origin.put(&mut trainer)?,
+    };
+    if let Some(place) = &place {
+        trainer.round_params(settings.rounding, place.updates)?;
     }
     let tokens = dataset.tokens(Split::Train)?;
     let run = run()?;

@@ -74,7 +74,7 @@ impl<'a, O: Ops> Training<'a, O> {
             inputs: vec![0; settings.micro_tokens()],
             targets: vec![0; settings.micro_tokens()],
             validation: Validation::new(settings, dataset)?,
-            log: Log::open(run.path(), place.step, settings.steps, settings.log_every)?,
+            log: Log::open(run.path(), place.step, false, settings.steps, settings.log_every)?,
             first: place.step,
             checkpoints: Checkpoints::of(run.path()),
             skipped: 0,
@@ -194,16 +194,7 @@ impl<'a, O: Ops> Training<'a, O> {
         self.clock = Instant::now();
         self.last_loss = Some(report.loss);
         let tokens = self.settings.step_tokens();
-        self.log.train(&metrics::Train {
-            step,
-            loss: report.loss,
-            lr,
-            grad_norm: report.grad_norm,
-            tokens,
-            step_ms: seconds * 1e3,
-            tokens_per_second: tokens as f64 / seconds,
-            mfu: None,
-        })?;
+        self.log.train(&metrics::Train::new(step, &report, lr, tokens, seconds))?;
         self.judge(step, report)
     }
 
@@ -260,7 +251,7 @@ impl<'a, O: Ops> Training<'a, O> {
         let step = self.place.step;
         if self.saved != Some(step) {
             let (place, tokenizer) = (&self.place, self.dataset.tokenizer());
-            save::save(&mut self.trainer, &self.checkpoints, step, place, tokenizer)?;
+            save::save(&mut self.trainer, &self.checkpoints, step, None, place, tokenizer)?;
             self.saved = Some(step);
         }
         Ok(self.checkpoints.path(step))

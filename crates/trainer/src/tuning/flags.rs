@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::device::MachineFlags;
 use crate::flags::ScheduleName;
 
 /// How a model is fine-tuned, whatever the task.
-#[derive(Args, Serialize)]
+#[derive(Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TuningFlags {
     /// Where to put the run; must not exist yet, or be empty [default: runs/001, 002, …]
     #[arg(long, value_name = "RUN", help_heading = "Output")]
     #[serde(skip)]
     pub out: Option<PathBuf>,
+    /// Go on with a run from its newest checkpoint, with the flags that it was begun with; with --epochs E, to E epochs in all
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "model"], help_heading = "Output")]
+    #[serde(skip)]
+    pub resume: Option<PathBuf>,
 
     /// Passes over the examples, at most
     #[arg(long, value_name = "E", default_value_t = 5, help_heading = "Training")]
@@ -59,6 +63,9 @@ pub struct TuningFlags {
     #[arg(long, value_name = "N", help_heading = "Output")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
+    /// Save every N steps too, to go on from; 0 for only after validations, after the last step and at a signal
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Output")]
+    pub checkpoint_every: u64,
     /// Stop when N validations in a row were not better than the best; 0 for never
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Output")]
     pub patience: u64,

@@ -1,12 +1,15 @@
 //! Fine-tuning: what all tasks share.
 //!
 //! A [`Task`] deals out batches of examples and measures how good a model is at them. The loop in `steps.rs` trains on them,
-//! measures, keeps the best checkpoint and stops when it has not become better for long enough.
+//! measures, keeps the best checkpoint beside the last and stops when it has not become better for long enough. A run that was stopped
+//! goes on from the last checkpoint with the flags in its folder's `finetune.toml`, to the same bits as one that was not.
 
-mod best;
 mod flags;
+mod given;
+mod record;
 mod settings;
 mod start;
+mod state;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -18,8 +21,11 @@ use wikigpt_gpt::Trainer;
 use wikigpt_ops::Ops;
 
 pub use flags::TuningFlags;
+pub use given::Given;
+pub use record::{FILE, Record, open};
 pub use settings::Settings;
-pub use start::{FILE, tune};
+pub use start::tune;
+pub use state::State;
 
 /// A micro-batch of examples (B,T).
 #[derive(Clone, Debug, Default)]
@@ -80,6 +86,9 @@ pub struct Score {
 
 /// What is to be learnt.
 pub trait Task {
+    /// `wikigpt finetune NAME`.
+    const NAME: &'static str;
+
     /// The largest batch that there is (B,T).
     fn shape(&self) -> (usize, usize);
 
@@ -92,8 +101,9 @@ pub trait Task {
     /// Measures a model on the validation data; nothing if a signal came meanwhile.
     fn evaluate<O: Ops>(&mut self, trainer: &mut Trainer<O>) -> Result<Option<Score>>;
 
-    /// What is to be done with the best model: test it, write files into the run's folder. A sentence or more for a person.
-    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<String>;
+    /// What is to be done with the best model: test it, write files into the run's folder. A sentence or more for a person; nothing
+    /// if a signal came before all of it was known, and then no file is written.
+    fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<Option<String>>;
 
     /// The tokenizer that checkpoints get.
     fn tokenizer(&self) -> &Tokenizer;

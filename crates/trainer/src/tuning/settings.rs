@@ -3,7 +3,7 @@
 use anyhow::Result;
 use wikigpt_gpt::{Config, Schedule};
 
-use super::TuningFlags;
+use super::{Record, TuningFlags};
 use crate::device::Machine;
 use crate::fault::bad_input;
 use crate::settings::{check_rates, decay, fraction, non_negative, positive};
@@ -31,6 +31,8 @@ pub struct Settings {
     pub seed: u64,
     /// Steps between validations.
     pub eval_every: u64,
+    /// Steps between checkpoints beside those of validations; 0 for none.
+    pub checkpoint_every: u64,
     /// Validations in a row that may be no better; 0 for any number.
     pub patience: u64,
     /// Print every so many steps; 0 for never.
@@ -71,10 +73,19 @@ impl Settings {
             freeze: flags.freeze,
             seed: flags.seed,
             eval_every: flags.eval_every.unwrap_or(epoch_steps),
+            checkpoint_every: flags.checkpoint_every,
             patience: flags.patience,
             log_every: flags.log_every,
             machine: flags.machine.resolve()?,
         })
+    }
+
+    /// Says what the flags left open, so that a run goes on with it.
+    pub fn record(&self, record: &mut Record) -> Result<()> {
+        record.set("lr", self.schedule.lr)?;
+        record.set("warmup", self.schedule.warmup)?;
+        record.set("eval-every", self.eval_every)?;
+        record.set("device", self.machine.device.to_string())
     }
 }
 

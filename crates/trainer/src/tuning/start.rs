@@ -1,77 +1,73 @@
 //! From a model and a task to a run.
 
-use std::path::Path;
-
 use anyhow::Result;
-use toml::Table;
 use wikigpt_gpt::{Config, Layout, Plan, Trainer};
 use wikigpt_ops::Ops;
 
+use super::record::{Record, Start};
 use super::steps::Tuning;
-use super::{Settings, Task};
+use super::{Settings, State, Task};
 use crate::device::{Machine, with_backend};
 use crate::fault::bad_input;
+use crate::origin::Origin;
 use crate::progress::{bytes, thousands};
 use crate::run_folder::RunFolder;
 use crate::{folder, output};
 
-/// The file in a run's folder that says how it was fine-tuned.
-pub const FILE: &str = "finetune.toml";
-
-/// Fine-tunes a model in a run folder of its own: `out`, or the next number under `runs`. `record` is what the folder will
-/// say of how it was made.
+/// Fine-tunes: begins a run, or goes on with one. `record` is what its folder will say of how it was made, beside the settings.
 pub fn tune<K: Task>(
-    config: &Config,
-    params: Vec<f32>,
+    origin: Origin<State>,
     task: &mut K,
     settings: &Settings,
-    out: Option<&Path>,
-    record: &Table,
+    start: Start,
+    mut record: Record,
 ) -> Result<()> {
+    settings.record(&mut record)?;
+    let steps = settings.schedule.steps;
+    if let Some(done) = origin.state().map(|state| state.step).filter(|done| *done > steps) {
+        bad_input!("--epochs {}: {steps} steps, and the run has already done {done}", settings.epochs);
+    }
     let backend = settings.machine.open()?;
-    check_memory(config, task.shape(), &settings.machine, backend.free_memory())?;
-    with_backend!(backend, ops => tune_on(ops, config, params, task, settings, out, record))
+    check_memory(origin.config(), task.shape(), &settings.machine, backend.free_memory())?;
+    with_backend!(backend, ops => tune_on(ops, origin, task, settings, start, &record))
 }
 
 fn tune_on<O: Ops, K: Task>(
     ops: O,
-    config: &Config,
-    params: Vec<f32>,
+    origin: Origin<State>,
     task: &mut K,
     settings: &Settings,
-    out: Option<&Path>,
-    record: &Table,
+    start: Start,
+    record: &Record,
 ) -> Result<()> {
     let (B, T) = task.shape();
-    let mut trainer = Trainer::new(ops, config, B, T)?;
-    trainer.set_params(&params)?;
-    // The device has its own copy.
-    drop(params);
+    let mut trainer = Trainer::new(ops, origin.config(), B, T)?;
+    let state = origin.put(&mut trainer)?;
     trainer.freeze(settings.freeze)?;
-    let run = RunFolder::create(out)?;
-    let begin = || -> Result<()> {
-        let head =
-            format!("# How this run was fine-tuned. Written by wikigpt {}.\n", env!("CARGO_PKG_VERSION"));
-        folder::write_file(&run.path().join(FILE), format!("{head}{record}").as_bytes())
-    };
-    begin().inspect_err(|_| run.discard())?;
-    announce(config, settings, (B, T), &run, trainer.backend().device())?;
-    let tuning = Tuning::new(trainer, task, settings, &run);
+    let run = start.folder()?;
+    folder::remove_partial(run.path())?;
+    record.write(&run).inspect_err(|_| run.discard())?;
+    if let Some(state) = &state {
+        output::note(&format!("going on from step {} to {}", state.step, settings.schedule.steps));
+    }
+    announce(settings, (B, T), &run, &mut trainer)?;
+    let tuning = Tuning::new(trainer, task, settings, &run, state);
     // A run that cannot begin leaves no folder that looks like one.
     tuning.inspect_err(|_| run.discard())?.run()
 }
 
-fn announce(
-    config: &Config,
+fn announce<O: Ops>(
     settings: &Settings,
     (B, T): (usize, usize),
     run: &RunFolder,
-    device: String,
+    trainer: &mut Trainer<O>,
 ) -> Result<()> {
     let frozen = match settings.freeze {
         None => String::new(),
         Some(n) => format!("; the embeddings and {n} layers are frozen"),
     };
+    let device = trainer.backend().device();
+    let config = trainer.config();
     output::note(&format!(
         "model   {} layers, {} heads, {} channels, context {}: {} parameters{frozen}\n\
          step    {} × {B} examples of up to {T} tokens; {} steps in {} epochs on {device}\n\

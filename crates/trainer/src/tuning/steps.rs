@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
+use wikigpt_gpt::files::{Checkpoint, Checkpoints};
 use wikigpt_gpt::{Regularize, Trainer};
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
-use super::best::{Best, State};
-use super::{Batch, Score, Settings, Task};
+use super::state::Best;
+use super::{Batch, Settings, State, Task};
 use crate::log::Log;
 use crate::run_folder::RunFolder;
 use crate::seed::mix;
+use crate::train::save::save;
 use crate::{metrics, progress, signals};
 
 /// Steps in a row that may be skipped because their gradients are not finite.
@@ -22,20 +24,15 @@ pub struct Tuning<'a, O: Ops, K: Task> {
     task: &'a mut K,
     settings: &'a Settings,
     run: &'a RunFolder,
-    best: Best,
+    checkpoints: Checkpoints,
     log: Log,
     /// A step's micro-batches.
     batches: Vec<Batch>,
-    /// Steps done.
-    step: u64,
-    /// Updates made.
-    updates: u64,
-    /// Micro-batches done.
-    micro_batches: u64,
+    state: State,
+    /// The step whose checkpoint is on disk.
+    saved: Option<u64>,
     /// Steps skipped in a row up to now.
     skipped: u64,
-    /// The step after which the model was measured last.
-    measured: Option<u64>,
     /// The step that the device may not have done yet.
     under_way: Option<UnderWay>,
     /// When the last step was done, or what came between steps.
@@ -52,26 +49,28 @@ struct UnderWay {
 }
 
 impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
-    /// Opens the run's logs.
+    /// Opens the run's logs; `state` is that of the checkpoint that the trainer holds, or none for a new run.
     pub fn new(
         trainer: Trainer<O>,
         task: &'a mut K,
         settings: &'a Settings,
         run: &'a RunFolder,
+        state: Option<State>,
     ) -> Result<Self> {
+        let saved = state.as_ref().map(|state| state.step);
+        let state = state.unwrap_or_default();
+        let (first, measured) = (state.step, state.is_measured());
         Ok(Tuning {
-            best: Best::new(run, settings.patience),
-            log: Log::open(run.path(), 0, settings.schedule.steps, settings.log_every)?,
+            checkpoints: Checkpoints::of(run.path()),
+            log: Log::open(run.path(), first, measured, settings.schedule.steps, settings.log_every)?,
             trainer,
             task,
             settings,
             run,
             batches: Vec::new(),
-            step: 0,
-            updates: 0,
-            micro_batches: 0,
+            state,
+            saved,
             skipped: 0,
-            measured: None,
             under_way: None,
             clock: Instant::now(),
         })
@@ -82,30 +81,48 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
         signals::catch()?;
         let begun = Instant::now();
         self.clock = begun;
-        while self.step < self.settings.schedule.steps && !signals::stop_requested() {
-            self.train()?;
-            if self.step.is_multiple_of(self.settings.eval_every) {
-                self.measure()?;
-                if self.best.is_enough() && self.step < self.settings.schedule.steps {
-                    self.log.say(&format!(
-                        "stopped early: {} validations without a better one",
-                        self.settings.patience
-                    ));
-                    break;
-                }
+        let (steps, patience) = (self.settings.schedule.steps, self.settings.patience);
+        loop {
+            self.between_steps()?;
+            if signals::stop_requested() || self.state.step == steps {
+                break;
             }
+            if self.state.is_enough(patience) {
+                self.log.say(&format!("stopped early: {patience} validations without a better one"));
+                break;
+            }
+            self.train()?;
         }
         self.settle()?;
-        if self.measured != Some(self.step) && !signals::stop_requested() {
+        if !self.state.is_measured() && !signals::stop_requested() {
             self.measure()?;
         }
         self.finish(begun)
     }
 
+    /// What is due after a step. A model is saved with what its validation says.
+    fn between_steps(&mut self) -> Result<()> {
+        let step = self.state.step;
+        let due = |every: u64| every > 0 && step > 0 && step.is_multiple_of(every);
+        if due(self.settings.eval_every) && !self.state.is_measured() {
+            return self.measure();
+        }
+        if due(self.settings.checkpoint_every) {
+            self.settle()?;
+            // While steps are skipped the parameters do not change, and may be what is wrong.
+            if self.skipped == 0 {
+                self.save()?;
+                self.clock = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
     /// One step: gradients of its micro-batches, one update. As in pretraining, a device that works on its own is not waited for.
     fn train(&mut self) -> Result<()> {
         let settings = self.settings;
-        let (epoch, within) = (self.step / settings.epoch_steps, self.step % settings.epoch_steps);
+        let step = self.state.step;
+        let (epoch, within) = (step / settings.epoch_steps, step % settings.epoch_steps);
         let first = within * settings.grad_accum;
         let end = (first + settings.grad_accum).min(self.task.batches());
         self.batches.resize_with((end - first) as usize, Batch::default);
@@ -115,29 +132,29 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
         let weight: f64 = self.batches.iter().map(Batch::weight).sum();
         let scale = (1.0 / weight.max(f64::MIN_POSITIVE)) as f32;
         for (i, batch) in self.batches.iter().enumerate() {
-            let seed = mix(settings.seed, self.micro_batches);
+            let seed = mix(settings.seed, self.state.micro_batches);
             let regularize = Regularize { dropout: settings.dropout as f32, seed };
             let update = if i == 0 { Update::Set } else { Update::Add };
             self.trainer.reshape(batch.B, batch.T)?;
             self.trainer.accumulate(batch.view(), scale, regularize, update)?;
-            self.micro_batches += 1;
+            self.state.micro_batches += 1;
         }
         // The update's number depends on whether the one before was skipped.
         self.settle()?;
-        let lr = settings.schedule.at(self.step);
+        let lr = settings.schedule.at(step);
         self.trainer.update(AdamW {
             lr: lr as f32,
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
             weight_decay: settings.weight_decay as f32,
-            step: self.updates + 1,
+            step: self.state.updates + 1,
             clip: (settings.grad_clip > 0.0).then_some(settings.grad_clip as f32),
             rounding: Rounding::Nearest,
         })?;
         let tokens = self.batches.iter().map(|batch| batch.tokens as u64).sum();
-        self.under_way = Some(UnderWay { step: self.step, lr, tokens, begun: self.clock });
-        self.step += 1;
+        self.under_way = Some(UnderWay { step, lr, tokens, begun: self.clock });
+        self.state.step += 1;
         if self.trainer.report_is_there()? { self.settle() } else { Ok(()) }
     }
 
@@ -147,20 +164,12 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
         let Some(report) = self.trainer.report()? else { return Ok(()) };
         self.clock = Instant::now();
         let seconds = (self.clock - begun).as_secs_f64();
-        self.log.train(&metrics::Train {
-            step,
-            loss: report.loss,
-            lr,
-            grad_norm: report.grad_norm,
-            tokens,
-            step_ms: seconds * 1e3,
-            tokens_per_second: tokens as f64 / seconds,
-            mfu: None,
-        })?;
+        self.log.train(&metrics::Train::new(step, &report, lr, tokens, seconds))?;
         if !report.skipped {
-            self.updates += 1;
+            self.state.updates += 1;
             self.skipped = 0;
-            return Ok(());
+            // After a good step the checkpoint before it is known to be good.
+            return if self.saved == Some(step) { self.prune() } else { Ok(()) };
         }
         self.skipped += 1;
         self.log.say(&format!("warning: step {step} was skipped, because its gradient is not finite"));
@@ -170,55 +179,81 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
         Ok(())
     }
 
-    /// Measures the model, and keeps it if it is the best so far.
+    /// Measures the model and saves it: the best so far, or what to go on from.
     fn measure(&mut self) -> Result<()> {
         self.settle()?;
         let Some(score) = self.task.evaluate(&mut self.trainer)? else { return Ok(()) };
-        self.measured = Some(self.step);
-        let Score { loss, targets, scores, .. } = score.clone();
-        self.log.valid(&metrics::Valid { step: self.step, loss, tokens: targets, scores: scores.clone() })?;
-        let state = State { step: self.step, updates: self.updates, loss: Some(loss), scores };
-        self.best.judge(&mut self.trainer, &state, &score, self.task.tokenizer())?;
+        let line = metrics::Valid {
+            step: self.state.step,
+            loss: score.loss,
+            tokens: score.targets,
+            scores: score.scores.clone(),
+        };
+        self.log.valid(&line)?;
+        self.state.judge(&score);
+        // What has diverged is of no use.
+        if score.loss.is_finite() {
+            self.saved = None;
+            self.save()?;
+        }
         self.clock = Instant::now();
         Ok(())
+    }
+
+    /// Saves unless this step's checkpoint is there already.
+    fn save(&mut self) -> Result<()> {
+        let step = self.state.step;
+        if self.saved != Some(step) {
+            let best = self.state.best.map(|best| best.step);
+            save(&mut self.trainer, &self.checkpoints, step, best, &self.state, self.task.tokenizer())?;
+            self.saved = Some(step);
+        }
+        Ok(())
+    }
+
+    /// Removes the checkpoints that are neither the best nor the last.
+    fn prune(&self) -> Result<()> {
+        Ok(self.checkpoints.prune(1)?)
     }
 
     /// Puts the best back and lets the task do what is left.
     fn finish(mut self, begun: Instant) -> Result<()> {
         self.log.flush()?;
         let run = self.run.path().display();
+        let (step, steps) = (self.state.step, self.settings.schedule.steps);
+        let best = self.state.best.map(|Best { step, .. }| (step, self.checkpoints.path(step)));
+        let go_on = format!("to go on: wikigpt finetune {} --resume {run}", K::NAME);
+        if best.is_none() && self.state.measured.is_some() {
+            bail!("the validation's figures are no numbers: the model has diverged; try a smaller --lr");
+        }
+        if signals::stop_requested() {
+            self.save()?;
+            let model = match best {
+                Some((best, path)) => {
+                    format!("the best model so far, of step {best}, is in {}", path.display())
+                }
+                None => format!("before the first validation; the model as it is now is in {run}"),
+            };
+            self.log.say(&format!("stopped after {step} of {steps} steps; {model}\n{go_on}"));
+            return Ok(());
+        }
+        let (best, path) = best.expect("a model that was measured, with figures that are numbers");
         let time = progress::duration(begun.elapsed().as_secs_f64());
-        let Some((best, _)) = self.best.best() else {
-            if self.measured.is_some() {
-                bail!("the validation's figures are no numbers: the model has diverged; try a smaller --lr");
-            }
-            let state =
-                State { step: self.step, updates: self.updates, loss: None, scores: Default::default() };
-            self.best.save(&mut self.trainer, &state, self.task.tokenizer())?;
+        self.prune()?;
+        if best != step {
+            let checkpoint = Checkpoint::open(&path)?;
+            checkpoint.read(|array, start, values| self.trainer.write(array, start, values))?;
+        }
+        let Some(text) = self.task.finish(&mut self.trainer, self.run.path())? else {
             self.log.say(&format!(
-                "stopped after {} of {} steps, before the first validation: the model as it is now is in {run}",
-                self.step, self.settings.schedule.steps
+                "stopped after training, before the best model was tested; it is that of step {best}, in {}\n{go_on}",
+                path.display()
             ));
             return Ok(());
         };
-        let checkpoint = self.best.path(best);
-        if signals::stop_requested() {
-            self.log.say(&format!(
-                "stopped after {} of {} steps; the best model, of step {best}, is in {}",
-                self.step,
-                self.settings.schedule.steps,
-                checkpoint.display()
-            ));
-            return Ok(());
-        }
-        if best != self.step {
-            self.best.load(&mut self.trainer, best)?;
-        }
-        let text = self.task.finish(&mut self.trainer, self.run.path())?;
         self.log.say(&format!(
-            "done: {} steps in {time}; the best was that of step {best}\nthe run is in {run}, its model in {}\n{text}",
-            self.step,
-            checkpoint.display()
+            "done: {step} steps in {time}; the best was that of step {best}\nthe run is in {run}, its model in {}\n{text}",
+            path.display()
         ));
         Ok(())
     }

@@ -4,44 +4,49 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use serde::Serialize;
-use toml::Table;
+use serde::{Deserialize, Serialize};
 use wikigpt_dataset::labelled::{self, Column, Labels, Layout, Reading};
 use wikigpt_gpt::{Config, init};
 
 use crate::classify::{ClassWeights, Classification, Long, Metric, Set, Texts};
 use crate::fault::bad_input;
+use crate::origin::Origin;
 use crate::progress::thousands;
 use crate::settings::positive;
-use crate::tuning::{self, Settings, TuningFlags};
-use crate::{corpus, folder, model, output};
+use crate::tuning::{self, Given, Settings, Task, TuningFlags};
+use crate::{corpus, model, output};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
 Examples:
   wikigpt finetune classify runs/wikitext-2 --train train.csv --valid valid.csv --out runs/labels
   wikigpt finetune classify gpt2/ --train train.tsv --valid dev.tsv --test test.tsv --no-header --freeze 6
+  wikigpt finetune classify --resume runs/labels --epochs 8
   echo \"what a film\" | wikigpt classify runs/labels
 
 Files are CSV or TSV, with a header unless --no-header says so, or JSONL: an object a line; any may be compressed with gzip. Labels \
 are text or integers. \
 The model gets a head with a row a label, which reads a text's last token; the run's folder holds the checkpoint that was best on \
-the validation data, predictions-valid.jsonl (and -test), classification.json and metrics.jsonl. Ctrl-C and SIGTERM end it with the \
-best checkpoint so far (exit status 0); it cannot be gone on with later.";
+the validation data, predictions-valid.jsonl (and -test), classification.json and metrics.jsonl. Ctrl-C and SIGTERM let the step \
+under way end, save and stop (exit status 0); `wikigpt finetune classify --resume RUN` goes on bit for bit as if it had never stopped. The \
+best checkpoint so far stays beside the last, and is the one that other commands take.";
 
 /// Flags of `wikigpt finetune classify`.
-#[derive(Args, Serialize)]
+#[derive(Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Arguments {
     /// What to start from: a run folder, a checkpoint or a Hugging Face folder
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    #[arg(value_name = "MODEL", required_unless_present = "resume")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<PathBuf>,
     /// Texts with labels to learn from
-    #[arg(long, value_name = "FILE", help_heading = "Data")]
-    train: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "resume", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train: Option<PathBuf>,
     /// Texts with labels to choose the best checkpoint by
-    #[arg(long, value_name = "FILE", help_heading = "Data")]
-    valid: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "resume", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid: Option<PathBuf>,
     /// Texts with labels to measure the best checkpoint on
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +73,7 @@ pub struct Arguments {
 }
 
 /// How files with labels are read.
-#[derive(Args, Serialize)]
+#[derive(Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct ReadingFlags {
     /// How the files are written [default: as their names end]
@@ -92,7 +97,7 @@ struct ReadingFlags {
     label_column: Option<String>,
 }
 
-#[derive(Clone, Copy, ValueEnum, Serialize)]
+#[derive(Clone, Copy, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum FormatName {
     /// Fields between commas
@@ -123,39 +128,48 @@ impl ReadingFlags {
 }
 
 /// Fine-tunes a model to tell texts apart.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(given: Given<Arguments>) -> Result<()> {
+    let TuningFlags { out, resume, .. } = &given.flags.tuning;
+    let (out, resume) = (out.clone(), resume.clone());
+    let (arguments, start) = tuning::open(Classification::NAME, given, resume.as_deref(), out.as_deref())?;
     let flags = &arguments.tuning;
     positive("batch", flags.batch)?;
-    if let Some(out) = &flags.out {
-        folder::check_new(out, "--out")?;
-    }
-    let base = model::open(&arguments.model)?;
-    let tokenizer = corpus::tokenizer_of(&base.folder, &base.config)?;
-    let max_length = arguments.max_length.unwrap_or(base.config.context);
-    if !(1..=base.config.context).contains(&max_length) {
+    let base = start.base(arguments.model.as_deref(), model::open)?;
+    let tokenizer = corpus::tokenizer_of(&base.folder, base.config())?;
+    let context = base.config().context;
+    let max_length = arguments.max_length.unwrap_or(context);
+    if !(1..=context).contains(&max_length) {
         bad_input!(
-            "--max-length {max_length}: must be at least 1 and at most the model's context of {}",
-            base.config.context
+            "--max-length {max_length}: must be at least 1 and at most the model's context of {context}"
         );
     }
 
     let reading = arguments.reading.reading();
     let read = |path: &Path| labelled::read(path, &reading);
-    let (train, valid) = (read(&arguments.train)?, read(&arguments.valid)?);
-    let labels = Labels::of(&arguments.train, &train)?;
+    let train_path = start.needed(arguments.train.as_deref(), "train")?;
+    let valid_path = start.needed(arguments.valid.as_deref(), "valid")?;
+    let (train, valid) = (read(train_path)?, read(valid_path)?);
+    let labels = Labels::of(train_path, &train)?;
     let texts = Texts { tokenizer: &tokenizer, max_length, long: arguments.long };
     let set = |path: &Path, examples: &[labelled::Example]| Set::new(path, examples, &labels, &texts);
     let test = match &arguments.test {
         Some(path) => Some(set(path, &read(path)?)?),
         None => None,
     };
-    let sets = [set(&arguments.train, &train)?, set(&arguments.valid, &valid)?];
+    let sets = [set(train_path, &train)?, set(valid_path, &valid)?];
+    let files = [("train", &arguments.train), ("valid", &arguments.valid), ("test", &arguments.test)];
+    let record = start.record(&arguments, &files.map(|(part, file)| (part, file.as_slice())))?;
     announce(&sets, test.as_ref(), labels.names());
 
-    let config = base.config.clone().classifier(labels.names().to_vec());
-    config.validate()?;
-    let params = with_new_head(&config, &base.config, &base.params, flags.seed)?;
-    drop(base.params);
+    let origin = match base.origin {
+        Origin::Model(base, params) => {
+            let config = base.clone().classifier(labels.names().to_vec());
+            config.validate()?;
+            let params = with_new_head(&config, &base, params, flags.seed)?;
+            Origin::Model(config, params)
+        }
+        run @ Origin::Run(..) => run,
+    };
     let names = labels.names().to_vec();
     let mut task = Classification::new(
         sets,
@@ -167,15 +181,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
         flags.batch,
         flags.seed,
     );
-    let settings = Settings::resolve(flags, &config, tuning::Task::batches(&task))?;
-    tuning::tune(&config, params, &mut task, &settings, flags.out.as_deref(), &Table::try_from(&arguments)?)
+    let settings = Settings::resolve(flags, origin.config(), task.batches())?;
+    tuning::tune(origin, &mut task, &settings, start, record)
 }
 
 /// The parameters of a model with another head, drawn as a fresh model's.
-fn with_new_head(config: &Config, base: &Config, params: &[f32], seed: u64) -> Result<Vec<f32>> {
+fn with_new_head(config: &Config, base: &Config, params: Vec<f32>, seed: u64) -> Result<Vec<f32>> {
     if base.labels == config.labels {
         output::note("the model has a head for these labels already: it is trained on");
-        return Ok(params.to_vec());
+        return Ok(params);
     }
     let (from, to) = (wikigpt_gpt::Layout::new(base)?, wikigpt_gpt::Layout::new(config)?);
     let mut new = init(config, seed)?;

@@ -1,18 +1,17 @@
 //! `wikigpt finetune complete`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
-use toml::Table;
+use serde::{Deserialize, Serialize};
 use wikigpt_dataset::completion::{Encoder, Layout, Template, hold_out};
 
 use crate::complete::{Completion, ExampleFlags, Files, KeepName, Learn, Part, Parts, Texts, split_of};
 use crate::fault::bad_input;
 use crate::settings::{fraction, positive};
-use crate::tuning::{self, Settings, TuningFlags};
-use crate::{corpus, folder, model, output};
+use crate::tuning::{self, Given, Settings, Task, TuningFlags};
+use crate::{corpus, model, output};
 
 /// What `--help` ends with.
 pub const EXAMPLES: &str = "\
@@ -20,31 +19,36 @@ Examples:
   wikigpt finetune complete runs/pairs --train train.en.gz train.de.gz --valid val.en.gz val.de.gz --template translate
   wikigpt finetune complete runs/wikitext-2 --train squad.json --valid-share 0.2 --test-share 0.2 --template answer
   wikigpt finetune complete gpt2/ --train pairs.jsonl --valid-share 0.1 --template \"Q: {prompt}\\nA: {completion}\"
+  wikigpt finetune complete --resume runs/001 --epochs 8
   echo \"a prompt\" | wikigpt complete runs/001
 
 Files are JSON lines {\"prompt\": …, \"completion\": …}, two files that belong together line by line, SQuAD's JSON, or articles in \
 WikiText's layout with their titles; any may be compressed with gzip. A template is translate, summarise, answer, or a text with \
 {prompt} in it; after the completion the model learns to end the text. The first batch is shown with what is learned of it marked. The \
 run's folder holds the checkpoint with the lowest validation loss, metrics.jsonl, and with --test the completions of that \
-model and their BLEU, ROUGE-L, exact match and F1. Ctrl-C and SIGTERM end it with the best checkpoint so far (exit status 0).";
+model and their BLEU, ROUGE-L, exact match and F1. Ctrl-C and SIGTERM let the step under way end, save and stop (exit status 0); \
+`wikigpt finetune complete --resume RUN` goes on bit for bit as if it had never stopped. The best checkpoint so far stays beside \
+the last, and is the one that other commands take.";
 
 /// Flags of `wikigpt finetune complete`.
-#[derive(Args, Serialize)]
+#[derive(Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Arguments {
     /// What to start from: a run folder, a checkpoint or a Hugging Face folder
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    #[arg(value_name = "MODEL", required_unless_present = "resume")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<PathBuf>,
     /// Examples to learn from: one file, or the prompts and the completions
-    #[arg(long, value_name = "FILE", num_args = 1..=2, required = true, help_heading = "Data")]
+    #[arg(long, value_name = "FILE", num_args = 1..=2, required_unless_present = "resume", help_heading = "Data")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     train: Vec<PathBuf>,
     /// Examples to choose the best checkpoint by
     #[arg(long, value_name = "FILE", num_args = 1..=2, help_heading = "Data")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     valid: Vec<PathBuf>,
     /// Examples whose prompts the best model completes, to be measured
     #[arg(long, value_name = "FILE", num_args = 1..=2, help_heading = "Data")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     test: Vec<PathBuf>,
     /// Without --valid: the share of the training examples that is held back for it; whole articles of SQuAD's [default: 0.1]
     #[arg(long, value_name = "X", conflicts_with = "valid", help_heading = "Data")]
@@ -59,11 +63,11 @@ pub struct Arguments {
     examples: ExampleFlags,
     /// What stands around a prompt: translate, summarise, answer, or a text with {prompt} [default: nothing]
     #[arg(long, value_name = "TEMPLATE", help_heading = "Data")]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<String>,
     /// Which end of a prompt that is too long is kept [default: end; start for articles]
     #[arg(long, help_heading = "Data")]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<KeepName>,
     /// Positions of a row [default: the model's context]
     #[arg(long, value_name = "T", help_heading = "Data")]
@@ -77,7 +81,7 @@ pub struct Arguments {
     loss: Learn,
     /// Tokens that a completion has at most when the model writes [default: as many as the longest that it learned]
     #[arg(long, value_name = "N", help_heading = "Output")]
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_new_tokens: Option<usize>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -85,29 +89,32 @@ pub struct Arguments {
 }
 
 /// Fine-tunes a model to complete prompts.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub fn run(given: Given<Arguments>) -> Result<()> {
+    let TuningFlags { out, resume, .. } = &given.flags.tuning;
+    let (out, resume) = (out.clone(), resume.clone());
+    let (arguments, start) = tuning::open(Completion::NAME, given, resume.as_deref(), out.as_deref())?;
     let flags = &arguments.tuning;
     positive("batch", flags.batch)?;
     for (name, share) in [("valid-share", arguments.valid_share), ("test-share", arguments.test_share)] {
         fraction(name, share.unwrap_or(0.0))?;
     }
-    if let Some(out) = &flags.out {
-        folder::check_new(out, "--out")?;
-    }
     let template = arguments.template.as_deref().map(str::parse::<Template>).transpose()?.unwrap_or_default();
-    let base = model::open_language(&arguments.model)?;
-    let tokenizer = corpus::tokenizer_of(&base.folder, &base.config)?;
-    let context = arguments.context.unwrap_or(base.config.context);
-    if !(2..=base.config.context).contains(&context) {
-        bad_input!(
-            "--context {context}: must be at least 2 and at most the model's context of {}",
-            base.config.context
-        );
+    let base = start.base(arguments.model.as_deref(), model::open_language)?;
+    let tokenizer = corpus::tokenizer_of(&base.folder, base.config())?;
+    let longest = base.config().context;
+    let context = arguments.context.unwrap_or(longest);
+    if !(2..=longest).contains(&context) {
+        bad_input!("--context {context}: must be at least 2 and at most the model's context of {longest}");
     }
     let titles = Layout::of(&arguments.train) == Some(Layout::Titles);
     let keep = arguments.keep.unwrap_or(if titles { KeepName::Start } else { KeepName::End });
 
+    if arguments.train.is_empty() {
+        start.needed(None::<&Path>, "train")?;
+    }
     let [train, valid, test] = examples(&arguments)?;
+    let files = [("train", &arguments.train), ("valid", &arguments.valid), ("test", &arguments.test)];
+    let mut record = start.record(&arguments, &files.map(|(part, files)| (part, &files[..])))?;
     let encoder = Encoder::new(&tokenizer, &template, keep.into())?;
     let mut texts = Texts { encoder, context, long: arguments.examples.long };
     let train = Part::new("train".into(), train, &mut texts)?;
@@ -130,18 +137,17 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let end = (texts.encoder.end(), most);
     drop(texts);
 
-    let mut record = Table::try_from(&arguments)?;
-    record.insert("template".into(), template.to_string().into());
-    record.insert("keep".into(), toml::Value::try_from(keep)?);
-    record.insert("max-new-tokens".into(), toml::Value::try_from(most)?);
-    record.insert("room".into(), toml::Value::try_from(room)?);
+    record.set("template", template.to_string())?;
+    record.set("keep", keep)?;
+    record.set("max-new-tokens", most)?;
+    record.set("room", room)?;
     let parts = Parts { train, valid, test };
     let packed = !arguments.no_packing;
     let shape = [flags.batch, context];
     let mut task = Completion::new(parts, tokenizer, shape, packed, arguments.loss, flags.seed, end, prompts);
     output::note(&task.describe());
-    let settings = Settings::resolve(flags, &base.config, tuning::Task::batches(&task))?;
-    tuning::tune(&base.config, base.params, &mut task, &settings, flags.out.as_deref(), &record)
+    let settings = Settings::resolve(flags, base.config(), task.batches())?;
+    tuning::tune(base.origin, &mut task, &settings, start, record)
 }
 
 /// The examples to learn from, to choose by, and to be measured on: those of the files, or shares of the first.

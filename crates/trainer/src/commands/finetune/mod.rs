@@ -6,6 +6,8 @@ pub mod complete;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::tuning::Given;
+
 /// Flags of `wikigpt finetune`.
 #[derive(Args)]
 pub struct Arguments {
@@ -19,10 +21,10 @@ pub struct Arguments {
 enum Task {
     /// Tell texts apart by labels
     #[command(args_override_self = true, after_help = classify::EXAMPLES)]
-    Classify(Box<classify::Arguments>),
+    Classify(Box<Given<classify::Arguments>>),
     /// Complete prompts: translate, summarise, answer
     #[command(args_override_self = true, after_help = complete::EXAMPLES)]
-    Complete(Box<complete::Arguments>),
+    Complete(Box<Given<complete::Arguments>>),
 }
 
 /// Fine-tunes.

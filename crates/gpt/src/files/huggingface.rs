@@ -9,7 +9,7 @@ use super::archive::{Archive, file};
 use super::checkpoint::Checkpoint;
 use super::config_json::{self, Settings};
 use super::folder::NewFolder;
-use super::locate::{ModelPath, model_path};
+use super::locate::{ModelKind, ModelPath, model_path};
 use super::tensors::{Named, Source, Writer, entries, is_bias, zero_biases};
 use crate::{Array, Config, Error, Layout, Result, carry_over, merge};
 
@@ -23,6 +23,8 @@ pub struct Model {
     /// The folder that its files are in: of a run, its best or newest good checkpoint; a tokenizer lies there too, if any. Of
     /// adapters that have no `config.json` it is their model's.
     pub folder: PathBuf,
+    /// Where it was read from, as exactly as can be said: of a run, that checkpoint.
+    pub path: PathBuf,
     /// Its shape.
     pub config: Config,
     /// Its parameters, flat, in the order of its [`Layout`]; padding is 0.
@@ -58,15 +60,16 @@ const MOST_ADAPTERS: usize = 16;
 
 fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
     let found = model_path(path)?;
-    let ModelPath { folder, mut warnings, .. } = found;
+    let ModelPath { kind, folder, mut warnings, .. } = found;
+    let path = if kind == ModelKind::Safetensors { found.weights.clone() } else { folder.clone() };
     if !found.weights.ends_with(ADAPTER_WEIGHTS) {
         if base.is_some() {
-            return Err(file(path, "a model that is whole, not adapters that are for another"));
+            return Err(file(&path, "a model that is whole, not adapters that are for another"));
         }
         let weights = Weights::open(&folder.join(CONFIG), &found.weights)?;
         let params = weights.read()?;
         warnings.extend(weights.warning);
-        return Ok(Model { folder, config: weights.config, params, warnings });
+        return Ok(Model { folder, path, config: weights.config, params, warnings });
     }
     let base = match base {
         Some(base) => base.to_path_buf(),
@@ -77,7 +80,7 @@ fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
     model.warnings.append(&mut warnings);
     // What PEFT writes has no tokenizer.
     let folder = if folder.join(CONFIG).is_file() { folder } else { model.folder };
-    Ok(Model { folder, ..model })
+    Ok(Model { folder, path, ..model })
 }
 
 /// The adapters of a folder, and the model that they are for, with their head.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use wikigpt_dataset::{Position, Tokenizer};
-use wikigpt_gpt::files::{Checkpoints, Extras};
+use wikigpt_gpt::files::{Base, Checkpoints, Extras};
 use wikigpt_gpt::{Error, Trainer};
 use wikigpt_ops::Ops;
 
@@ -24,12 +24,14 @@ pub struct Place {
     pub position: Position,
 }
 
-/// Saves a model, its optimizer, how far it has come, which step's was the `best`, and its tokenizer.
+/// Saves what is trained, its optimizer, how far it has come, which step's was the `best`, and its tokenizer. Of adapters, `base` is the
+/// model that they are for.
 pub fn save<O: Ops>(
     trainer: &mut Trainer<O>,
     checkpoints: &Checkpoints,
     step: u64,
     best: Option<u64>,
+    base: Option<&Base>,
     state: &impl Serialize,
     tokenizer: &Tokenizer,
 ) -> Result<PathBuf> {
@@ -42,8 +44,15 @@ pub fn save<O: Ops>(
         fill: Some(&|folder| Ok(tokenizer.save(folder)?)),
         best,
     };
+    let adapters = trainer.adapters().cloned();
     let read = |array, start, out: &mut [f32]| trainer.read(array, start, out);
-    checkpoints.save(step, &config, state, &extras, read).map_err(|error| match error {
+    let saved = match (&adapters, base) {
+        (Some(layout), Some(base)) => {
+            checkpoints.save_adapters(step, &config, layout, base, state, &extras, read)
+        }
+        _ => checkpoints.save(step, &config, state, &extras, read),
+    };
+    saved.map_err(|error| match error {
         // Values that are not finite: training is at fault, not what it was given.
         Error::File { .. } => anyhow::anyhow!("cannot save the checkpoint of step {step}: {error}"),
         other => anyhow::Error::new(other).context(format!("cannot save the checkpoint of step {step}")),

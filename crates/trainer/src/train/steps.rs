@@ -251,7 +251,7 @@ impl<'a, O: Ops> Training<'a, O> {
         let step = self.place.step;
         if self.saved != Some(step) {
             let (place, tokenizer) = (&self.place, self.dataset.tokenizer());
-            save::save(&mut self.trainer, &self.checkpoints, step, None, place, tokenizer)?;
+            save::save(&mut self.trainer, &self.checkpoints, step, None, None, place, tokenizer)?;
             self.saved = Some(step);
         }
         Ok(self.checkpoints.path(step))

@@ -30,7 +30,7 @@ pub struct TuningFlags {
     /// Micro-batches whose gradients make one step
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
     pub grad_accum: usize,
-    /// Learning rate, the highest of the schedule [default: 5e-4; above 384 channels 5e-5 and less]
+    /// Learning rate, the highest of the schedule [default: 5e-4, above 384 channels 5e-5 and less; of adapters more]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub lr: Option<f64>,
     /// Learning rate at the end of the schedule
@@ -55,6 +55,18 @@ pub struct TuningFlags {
     #[arg(long, value_name = "N", help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze: Option<usize>,
+    /// Train low-rank adapters (LoRA) of rank R, and leave the model as it is: much less to keep, a little less to compute
+    #[arg(long, value_name = "R", help_heading = "Adapters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<usize>,
+    /// The adapters count A/R times [default: 2·R]
+    #[arg(long, value_name = "A", requires = "lora", help_heading = "Adapters")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_alpha: Option<f64>,
+    /// The layers of each block that have one: attn.c_attn, attn.c_proj, mlp.c_fc, mlp.c_proj [default: all]
+    #[arg(long, value_name = "LAYER", value_delimiter = ',', requires = "lora", help_heading = "Adapters")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lora_targets: Vec<String>,
     /// Seeds new weights, the order of the examples and dropout
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: u64,

@@ -65,6 +65,8 @@ pub struct Start {
 pub struct Base {
     /// Where the tokenizer is.
     pub folder: PathBuf,
+    /// Where the model is, or the checkpoint.
+    pub path: PathBuf,
     pub origin: Origin<State>,
 }
 
@@ -112,10 +114,10 @@ impl Start {
             && let Some(Origin::Run(checkpoint, state)) = Origin::newest(run)?
         {
             let folder = checkpoint.folder().to_path_buf();
-            return Ok(Base { folder, origin: Origin::Run(checkpoint, state) });
+            return Ok(Base { path: folder.clone(), folder, origin: Origin::Run(checkpoint, state) });
         }
-        let Model { folder, config, params, .. } = open(self.needed(model, "model")?)?;
-        Ok(Base { folder, origin: Origin::Model(config, params) })
+        let Model { folder, path, config, params, .. } = open(self.needed(model, "model")?)?;
+        Ok(Base { folder, path, origin: Origin::Model(config, params) })
     }
 
     /// A value that a run cannot do without: on the command line it is asked for, in a file it may be missing.

@@ -1,11 +1,11 @@
 //! The settings of fine-tuning once every open question is answered.
 
 use anyhow::Result;
-use wikigpt_gpt::{Config, Schedule};
+use wikigpt_gpt::{Config, Lora, Projection, Schedule};
 
 use super::{Record, TuningFlags};
 use crate::device::Machine;
-use crate::fault::bad_input;
+use crate::fault::{BadInput, bad_input};
 use crate::settings::{check_rates, decay, fraction, non_negative, positive};
 
 /// How a model is fine-tuned.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub grad_clip: f64,
     /// The embeddings and so many of the lowest layers stay as they are.
     pub freeze: Option<usize>,
+    /// What is trained beside a model that stays as it is; none trains the model.
+    pub lora: Option<Lora>,
     /// Seed of everything random.
     pub seed: u64,
     /// Steps between validations.
@@ -59,7 +61,8 @@ impl Settings {
         let Some(steps) = epoch_steps.checked_mul(flags.epochs) else {
             bad_input!("--epochs {}: too many", flags.epochs);
         };
-        let lr = flags.lr.unwrap_or_else(|| learning_rate(config));
+        let lora = flags.lora.map(|rank| adapters(flags, rank, config)).transpose()?;
+        let lr = flags.lr.unwrap_or_else(|| learning_rate(config, lora.is_some()));
         check_rates(lr, flags.min_lr)?;
         let warmup = flags.warmup.unwrap_or(steps / 10);
         Ok(Settings {
@@ -71,6 +74,7 @@ impl Settings {
             weight_decay: non_negative("weight-decay", flags.weight_decay)?,
             grad_clip: non_negative("grad-clip", flags.grad_clip)?,
             freeze: flags.freeze,
+            lora,
             seed: flags.seed,
             eval_every: flags.eval_every.unwrap_or(epoch_steps),
             checkpoint_every: flags.checkpoint_every,
@@ -85,15 +89,36 @@ impl Settings {
         record.set("lr", self.schedule.lr)?;
         record.set("warmup", self.schedule.warmup)?;
         record.set("eval-every", self.eval_every)?;
+        if let Some(lora) = &self.lora {
+            record.set("lora-alpha", lora.alpha)?;
+            record
+                .set("lora-targets", lora.targets.iter().map(|target| target.name()).collect::<Vec<_>>())?;
+        }
         record.set("device", self.machine.device.to_string())
     }
 }
 
-/// What GPT-2's sizes are usually fine-tuned with; small models bear more.
-fn learning_rate(config: &Config) -> f64 {
-    match config.n_embd {
-        0..=384 => 5e-4,
-        385..=1024 => 5e-5,
-        _ => 2e-5,
+/// The adapters that the flags ask for.
+fn adapters(flags: &TuningFlags, rank: usize, config: &Config) -> Result<Lora> {
+    let named = |error: wikigpt_gpt::Error| BadInput::new(format!("--lora: {error}"));
+    let targets = match &flags.lora_targets[..] {
+        [] => Projection::ALL.to_vec(),
+        names => names.iter().map(|name| name.parse()).collect::<wikigpt_gpt::Result<_>>().map_err(named)?,
+    };
+    let alpha = flags.lora_alpha.unwrap_or(Lora::new(rank).alpha);
+    let lora = Lora { rank, alpha, targets, frozen: flags.freeze.unwrap_or(0) };
+    lora.validate(config).map_err(named)?;
+    Ok(lora)
+}
+
+/// What GPT-2's sizes are usually fine-tuned with; small models bear more, and adapters more than models.
+fn learning_rate(config: &Config, adapters: bool) -> f64 {
+    match (config.n_embd, adapters) {
+        (0..=384, false) => 5e-4,
+        (385..=1024, false) => 5e-5,
+        (_, false) => 2e-5,
+        (0..=384, true) => 2e-3,
+        (385..=1024, true) => 5e-4,
+        (_, true) => 2e-4,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use wikigpt_gpt::files::{Checkpoint, Checkpoints};
+use wikigpt_gpt::files::{Base, Checkpoint, Checkpoints};
 use wikigpt_gpt::{Regularize, Trainer};
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
@@ -21,6 +21,8 @@ const MOST_SKIPPED: u64 = 10;
 /// A run under way.
 pub struct Tuning<'a, O: Ops, K: Task> {
     trainer: Trainer<O>,
+    /// The model that adapters are for, if it is such that are trained.
+    base: Option<Base>,
     task: &'a mut K,
     settings: &'a Settings,
     run: &'a RunFolder,
@@ -52,6 +54,7 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
     /// Opens the run's logs; `state` is that of the checkpoint that the trainer holds, or none for a new run.
     pub fn new(
         trainer: Trainer<O>,
+        base: Option<Base>,
         task: &'a mut K,
         settings: &'a Settings,
         run: &'a RunFolder,
@@ -64,6 +67,7 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
             checkpoints: Checkpoints::of(run.path()),
             log: Log::open(run.path(), first, measured, settings.schedule.steps, settings.log_every)?,
             trainer,
+            base,
             task,
             settings,
             run,
@@ -205,7 +209,8 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
         let step = self.state.step;
         if self.saved != Some(step) {
             let best = self.state.best.map(|best| best.step);
-            save(&mut self.trainer, &self.checkpoints, step, best, &self.state, self.task.tokenizer())?;
+            let (base, tokenizer) = (self.base.as_ref(), self.task.tokenizer());
+            save(&mut self.trainer, &self.checkpoints, step, best, base, &self.state, tokenizer)?;
             self.saved = Some(step);
         }
         Ok(())

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use wikigpt_dataset::labelled::{self, Column, Labels, Layout, Reading};
-use wikigpt_gpt::{Config, init};
+use wikigpt_gpt::{Config, carry_over, init};
 
 use crate::classify::{ClassWeights, Classification, Long, Metric, Set, Texts};
 use crate::fault::bad_input;
@@ -134,7 +134,7 @@ pub fn run(given: Given<Arguments>) -> Result<()> {
     let (arguments, start) = tuning::open(Classification::NAME, given, resume.as_deref(), out.as_deref())?;
     let flags = &arguments.tuning;
     positive("batch", flags.batch)?;
-    let base = start.base(arguments.model.as_deref(), model::open)?;
+    let mut base = start.base(arguments.model.as_deref(), model::open)?;
     let tokenizer = corpus::tokenizer_of(&base.folder, base.config())?;
     let context = base.config().context;
     let max_length = arguments.max_length.unwrap_or(context);
@@ -161,7 +161,7 @@ pub fn run(given: Given<Arguments>) -> Result<()> {
     let record = start.record(&arguments, &files.map(|(part, file)| (part, file.as_slice())))?;
     announce(&sets, test.as_ref(), labels.names());
 
-    let origin = match base.origin {
+    base.origin = match base.origin {
         Origin::Model(base, params) => {
             let config = base.clone().classifier(labels.names().to_vec());
             config.validate()?;
@@ -181,8 +181,8 @@ pub fn run(given: Given<Arguments>) -> Result<()> {
         flags.batch,
         flags.seed,
     );
-    let settings = Settings::resolve(flags, origin.config(), task.batches())?;
-    tuning::tune(origin, &mut task, &settings, start, record)
+    let settings = Settings::resolve(flags, base.config(), task.batches())?;
+    tuning::tune(base, &mut task, &settings, start, record)
 }
 
 /// The parameters of a model with another head, drawn as a fresh model's.
@@ -191,15 +191,8 @@ fn with_new_head(config: &Config, base: &Config, params: Vec<f32>, seed: u64) ->
         output::note("the model has a head for these labels already: it is trained on");
         return Ok(params);
     }
-    let (from, to) = (wikigpt_gpt::Layout::new(base)?, wikigpt_gpt::Layout::new(config)?);
     let mut new = init(config, seed)?;
-    // The head comes last, and all before it lie where they did.
-    for (old, tensor) in from.tensors.iter().zip(&to.tensors).filter(|(old, tensor)| old.name == tensor.name)
-    {
-        if tensor.name != "score.weight" {
-            new[tensor.range.clone()].copy_from_slice(&params[old.range.clone()]);
-        }
-    }
+    carry_over(base, &params, config, &mut new)?;
     Ok(new)
 }
 

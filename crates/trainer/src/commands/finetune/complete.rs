@@ -147,7 +147,7 @@ pub fn run(given: Given<Arguments>) -> Result<()> {
     let mut task = Completion::new(parts, tokenizer, shape, packed, arguments.loss, flags.seed, end, prompts);
     output::note(&task.describe());
     let settings = Settings::resolve(flags, base.config(), task.batches())?;
-    tuning::tune(base.origin, &mut task, &settings, start, record)
+    tuning::tune(base, &mut task, &settings, start, record)
 }
 
 /// The examples to learn from, to choose by, and to be measured on: those of the files, or shares of the first.

@@ -1,5 +1,6 @@
 //! What completions are.
 
+use std::io::Read;
 use std::path::Path;
 use std::thread;
 
@@ -132,11 +133,14 @@ fn a_stream_is_the_answer_in_pieces() {
     // What ends the server lets requests have their answers first.
     let long = json!({"prompt": "A", "max_tokens": 2000, "stream": true});
     let mut under_way = server.begin(&long);
-    std::io::Read::read_exact(&mut under_way, &mut [0; 12]).unwrap();
+    under_way.read_exact(&mut [0; 12]).unwrap();
+    let reading = thread::spawn(move || {
+        let mut answer = String::new();
+        under_way.read_to_string(&mut answer).map(|_| answer)
+    });
     let status = server.terminate();
     assert!(status.success(), "{status}: {}", server.log.lock().unwrap());
-    let mut answer = String::new();
-    std::io::Read::read_to_string(&mut under_way, &mut answer).unwrap();
+    let answer = reading.join().unwrap().unwrap();
     assert!(answer.contains("\"length\"") && answer.contains("data: [DONE]"), "{answer}");
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::http::StatusCode;
@@ -14,6 +15,9 @@ use super::problem::Problem;
 use super::sequence::{Event, Order, Sequence};
 use crate::fault::sentence;
 use crate::output;
+
+/// How often it is looked whether clients have caught up, where all are behind.
+const REST: Duration = Duration::from_millis(2);
 
 /// What writes in slots: a generator, but for tests.
 pub trait Writer {
@@ -67,8 +71,11 @@ pub fn run(mut writer: impl Writer, tokenizer: &Tokenizer, orders: &Receiver<Ord
         }
         engine.waiting.extend(orders.try_iter());
         engine.dismiss();
-        if let Err(error) = engine.advance(&mut writer) {
-            engine.recover(&mut writer, error)?;
+        match engine.advance(&mut writer) {
+            Ok(true) => {}
+            // All wait for their clients.
+            Ok(false) => sleep(REST),
+            Err(error) => engine.recover(&mut writer, error)?,
         }
     }
 }
@@ -96,7 +103,7 @@ impl<'a> Engine<'a> {
         self.waiting.retain(|order| {
             let late = now >= order.deadline;
             if late {
-                let _ = order.answers.send(Event::Failed(too_late()));
+                order.answers.send(Event::Failed(too_late()));
             }
             !late && !order.answers.is_closed()
         });
@@ -110,12 +117,15 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Gives free slots to those that wait, then goes on by a token in each.
+    /// Goes on by a token in each slot whose client keeps up, then gives free slots to those that wait. Whether there was anything
+    /// to do.
     ///
     /// # Errors
     /// What the device has to say: what the slots hold is not to be trusted then.
-    fn advance(&mut self, writer: &mut impl Writer) -> wikigpt_gpt::Result {
-        let next: Vec<(usize, u32)> = self.running().map(|(slot, running)| (slot, running.next)).collect();
+    fn advance(&mut self, writer: &mut impl Writer) -> wikigpt_gpt::Result<bool> {
+        let keeps_up = self.running().filter(|(_, running)| !running.sequence.is_ahead());
+        let next: Vec<(usize, u32)> = keeps_up.map(|(slot, running)| (slot, running.next)).collect();
+        let mut busy = !next.is_empty();
         writer.step(&next)?;
         for (slot, _) in next {
             if let Some(running) = self.slots[slot].take() {
@@ -125,11 +135,12 @@ impl<'a> Engine<'a> {
         for slot in 0..self.slots.len() {
             // One a round: who asks for single tokens does not hold up those whose texts go on.
             if self.slots[slot].is_none() {
-                let Some(order) = self.waiting.pop_front() else { return Ok(()) };
+                let Some(order) = self.waiting.pop_front() else { break };
                 self.begin(writer, slot, order)?;
+                busy = true;
             }
         }
-        Ok(())
+        Ok(busy)
     }
 
     fn running(&self) -> impl Iterator<Item = (usize, &Running<'a>)> {
@@ -142,7 +153,7 @@ impl<'a> Engine<'a> {
         let (sequence, seen) = match Sequence::begin(order, self.tokenizer) {
             Ok(begun) => begun,
             Err(error) => {
-                let _ = answers.send(Event::Failed(failed(error)));
+                answers.send(Event::Failed(failed(error)));
                 return Ok(());
             }
         };
@@ -165,7 +176,7 @@ impl<'a> Engine<'a> {
         }
         let Err(again) = writer.prefill(0, &[0]) else { return Ok(()) };
         for order in self.waiting.drain(..) {
-            let _ = order.answers.send(Event::Failed(Problem::failed(told.clone())));
+            order.answers.send(Event::Failed(Problem::failed(told.clone())));
         }
         Err(again).context("the device failed and does not recover: the server ends")
     }

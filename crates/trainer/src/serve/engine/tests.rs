@@ -2,11 +2,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wikigpt_dataset::TokenizerSpec;
 use wikigpt_gpt::Sampling;
 
 use super::*;
+use crate::serve::outbox::{Events, MOST, outbox};
 use crate::serve::sequence::Finish;
 
 /// Writes the alphabet on from a prompt's last letter, and fails when told.
@@ -17,11 +17,13 @@ struct Alphabet {
     fails: Option<(usize, bool)>,
     /// After this letter comes none.
     broken_after: u8,
+    /// After this letter it comes again.
+    over: Option<u8>,
 }
 
 impl Alphabet {
     fn new(slots: usize) -> Alphabet {
-        Alphabet { logits: vec![[0.0; 256]; slots], fails: None, broken_after: 0 }
+        Alphabet { logits: vec![[0.0; 256]; slots], fails: None, broken_after: 0, over: None }
     }
 
     fn pass(&mut self) -> wikigpt_gpt::Result {
@@ -44,7 +46,8 @@ impl Alphabet {
     fn look(&mut self, slot: usize, token: u32) {
         let filler = if token == u32::from(self.broken_after) { f32::NAN } else { 0.0 };
         self.logits[slot] = [filler; 256];
-        self.logits[slot][token as usize + 1] = 9.0;
+        let next = if self.over.map(u32::from) == Some(token) { token } else { token + 1 };
+        self.logits[slot][next as usize] = 9.0;
     }
 }
 
@@ -78,8 +81,8 @@ impl Writer for Alphabet {
 }
 
 /// Orders a text that begins with a letter.
-fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) -> UnboundedReceiver<Event> {
-    let (answers, events) = unbounded_channel();
+fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) -> Events {
+    let (answers, events) = outbox();
     let order = Order {
         choice: 0,
         prompt: vec![u32::from(letter)],
@@ -100,7 +103,7 @@ fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) 
 const LONG: Duration = Duration::from_secs(600);
 
 /// The text, and how it ended.
-fn text(mut events: UnboundedReceiver<Event>) -> (String, Result<Finish, Problem>) {
+fn text(mut events: Events) -> (String, Result<Finish, Problem>) {
     let mut whole = String::new();
     loop {
         match events.blocking_recv().expect("it ends in a word") {
@@ -141,6 +144,42 @@ fn what_nobody_waits_for_is_not_written() {
     assert_eq!(text(last).0, "bcd");
     let (nothing, problem) = text(late);
     assert_eq!((nothing.as_str(), problem.unwrap_err().status), ("", StatusCode::GATEWAY_TIMEOUT));
+    writing.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_text_waits_for_a_client_that_does_not_read() {
+    let (sender, orders) = channel();
+    let mut slow = order(&sender, b'A', 4 * MOST, LONG);
+    let others: Vec<_> = (0..20).map(|_| order(&sender, b'a', 20, LONG)).collect();
+    let writing = thread::spawn(|| write(Alphabet { over: Some(b'A'), ..Alphabet::new(2) }, orders));
+    // Whoever reads is not kept waiting.
+    for events in others {
+        assert_eq!(text(events).1, Ok(Finish::Length));
+    }
+    let patience = Instant::now() + Duration::from_secs(60);
+    while slow.waiting() < MOST && Instant::now() < patience {
+        sleep(Duration::from_millis(1));
+    }
+    for _ in 0..5 {
+        assert_eq!(slow.waiting(), MOST);
+        sleep(Duration::from_millis(10));
+    }
+    // It goes on where some is taken, and nothing of it is lost.
+    for _ in 0..10 {
+        assert!(matches!(slow.blocking_recv(), Some(Event::Piece { .. })));
+    }
+    while slow.waiting() < MOST && Instant::now() < patience {
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(slow.waiting(), MOST);
+    assert_eq!(text(slow), ("A".repeat(4 * MOST - 10), Ok(Finish::Length)));
+    // One that is forsaken while it waits makes room.
+    let forsaken = order(&sender, b'A', usize::MAX, LONG);
+    while forsaken.waiting() < MOST && Instant::now() < patience {
+        sleep(Duration::from_millis(1));
+    }
+    drop((forsaken, sender));
     writing.join().unwrap().unwrap();
 }
 

@@ -62,7 +62,7 @@ async function unlock(page, picture) {
   await page.fill("#key", `${key}x`);
   await page.keyboard.press("Enter");
   await page.waitForSelector("#wrong-key:not([hidden])");
-  assert.match(await page.textContent("#wrong-key"), /not the server's/);
+  assert.match(await page.textContent("#wrong-key"), /not the server’s/);
   await picture("wrong-key");
   await page.fill("#key", "ключ");
   await page.click("#open");

@@ -1,7 +1,7 @@
 """Speaks to a running `wikigpt serve` by OpenAI's own client.
 
-    wikigpt serve runs/001 --slots 1 --queue 2
-    pip install openai && python tools/checks/serve_openai.py http://127.0.0.1:8080
+    wikigpt serve runs/001 --slots 1 --queue 2 [--api-key KEY]
+    pip install openai && python tools/checks/serve_openai.py http://127.0.0.1:8080 [KEY]
 
 The server has to have one slot and a queue of two, so that it is seen to be full.
 """
@@ -11,8 +11,14 @@ import sys
 import openai
 
 
-def main(address: str) -> None:
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0)
+def main(address: str, key: str | None = None) -> None:
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key=key or "any", max_retries=0)
+    if key is not None:
+        try:
+            client.with_options(api_key=key + "x").models.list()
+            raise AssertionError("another key is taken")
+        except openai.AuthenticationError as found:
+            print(f"{type(found).__name__}: {found.body['message']}")
     (model,) = client.models.list().data
     assert client.models.retrieve(model.id).id == model.id
     ask = dict(model=model.id, prompt="The ", max_tokens=30, temperature=0)
@@ -70,4 +76,4 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].rstrip("/"))
+    main(sys.argv[1].rstrip("/"), *sys.argv[2:])

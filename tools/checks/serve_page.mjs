@@ -1,14 +1,16 @@
 // Tries the page of a running `wikigpt serve` in a browser, and takes pictures of it.
 //
-//     wikigpt serve runs/001
+//     wikigpt serve runs/001 [--api-key KEY]
 //     npm install playwright-core
-//     node tools/checks/serve_page.mjs http://127.0.0.1:8080 FOLDER_FOR_PICTURES [/usr/bin/chromium]
+//     [WIKIGPT_API_KEY=KEY] node tools/checks/serve_page.mjs http://127.0.0.1:8080 FOLDER_FOR_PICTURES [/usr/bin/chromium]
 //
 // Narrow and wide, light and dark: text is written and stopped, tokens are pointed at and walked through, an error is shown,
-// nothing moves while the text comes, and nothing is wider than the window. A classifier's page is tried by its tab.
+// nothing moves while the text comes, and nothing is wider than the window. A classifier's page is tried by its tab. Where the server
+// wants a key, the page asks for it; a page of another site, and one that calls itself by another name, get nothing.
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 
 // From where it is run, so that the package need not be installed here.
@@ -19,32 +21,91 @@ mkdirSync(folder, { recursive: true });
 const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync"];
 const browser = await chromium.launch({ executablePath, args });
-const model = (await (await fetch(`${address}/v1/models`)).json()).data[0];
+const key = process.env.WIKIGPT_API_KEY;
+const headers = key ? { Authorization: `Bearer ${key}` } : {};
+const model = (await (await fetch(`${address}/v1/models`, { headers })).json()).data[0];
+await elsewhere();
 
 for (const [name, width, height, colorScheme] of [["narrow", 360, 740, "light"], ["narrow-dark", 360, 740, "dark"],
   ["wide", 1280, 800, "light"], ["wide-dark", 1280, 800, "dark"]]) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme });
   const page = await context.newPage();
   const problems = [];
-  const elsewhere = [];
+  const abroad = [];
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
   page.on("pageerror", (error) => problems.push(String(error)));
-  page.on("request", (request) => request.url().startsWith(address) || request.url().startsWith("data:") || elsewhere.push(request.url()));
+  page.on("request", (request) => request.url().startsWith(address) || request.url().startsWith("data:") || abroad.push(request.url()));
   await page.goto(address);
-  await page.waitForFunction(() => document.getElementById("about").textContent.includes("context"));
   const picture = (what) => page.screenshot({ path: `${folder}/${name}-${what}.png`, fullPage: true });
+  if (key) await unlock(page, picture);
+  await page.waitForFunction(() => document.getElementById("about").textContent.includes("context"));
   await picture("empty");
   if (model.labels) await classify(page, picture);
   else await write(page, picture);
   const wider = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(wider <= 0, `${name}: ${wider} pixels wider than the window`);
-  const unexpected = problems.filter((problem) => !problem.includes("400 (Bad Request)"));
+  const expected = ["400 (Bad Request)", ...(key ? ["401 (Unauthorized)"] : [])];
+  const unexpected = problems.filter((problem) => !expected.some((part) => problem.includes(part)));
   assert.deepEqual(unexpected, [], name);
-  assert.deepEqual(elsewhere, [], `${name}: asked elsewhere`);
+  assert.deepEqual(abroad, [], `${name}: asked elsewhere`);
   await context.close();
   console.log(`${name}: as it should be`);
 }
 await browser.close();
+
+/** The key is asked for, a wrong one is told, and the right one is kept as long as the tab is there. */
+async function unlock(page, picture) {
+  await page.waitForSelector("#unlock:not([hidden])");
+  assert.ok(await page.isHidden("#ask") && await page.isHidden("#wrong-key"));
+  assert.equal(await page.evaluate(() => document.activeElement.id), "key");
+  await picture("locked");
+  await page.fill("#key", `${key}x`);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#wrong-key:not([hidden])");
+  assert.match(await page.textContent("#wrong-key"), /not the server’s/);
+  await picture("wrong-key");
+  await page.fill("#key", "ключ");
+  await page.click("#open");
+  assert.ok(await page.isVisible("#unlock"), "a key that no header holds is sent");
+  await page.fill("#key", key);
+  await page.click("#open");
+  await page.waitForSelector("#unlock", { state: "hidden" });
+  await page.reload();
+  await page.waitForFunction(() => document.getElementById("about").textContent.includes("context"));
+  assert.ok(await page.isHidden("#unlock"), "the key is forgotten");
+}
+
+/** What a page of another site gets: nothing it can read, and nothing is done for it. */
+async function elsewhere() {
+  const stranger = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<title>elsewhere</title>"));
+  await new Promise((go) => stranger.listen(0, "127.0.0.1", go));
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const statuses = [];
+  page.on("response", (answer) => answer.url().startsWith(address) && statuses.push(answer.status()));
+  await page.goto(`http://localhost:${stranger.address().port}/`);
+  for (const type of ["text/plain", "application/json"]) {
+    const read = await page.evaluate(async ([url, type]) => {
+      const ask = { method: "POST", headers: { "Content-Type": type }, body: "{}" };
+      await fetch(url, { ...ask, mode: "no-cors" }).catch(() => {});
+      return fetch(url, ask).then((answer) => answer.text(), () => null);
+    }, [`${address}/v1/completions`, type]);
+    assert.equal(read, null, "another site reads an answer");
+  }
+  assert.ok(statuses.length >= 2 && statuses.every((status) => status === 403), `${statuses}`);
+  await context.close();
+  stranger.close();
+
+  // A name that its owner has made to stand for this machine.
+  const { port } = new URL(address);
+  const rebound = await chromium.launch({ executablePath, args: [...args, `--host-resolver-rules=MAP evil.example 127.0.0.1`] });
+  const trap = await rebound.newPage();
+  const answer = await trap.goto(`http://evil.example:${port}/v1/models`);
+  assert.equal(answer.status(), 421);
+  assert.match(await answer.text(), /does not answer for the host/);
+  await rebound.close();
+  console.log("elsewhere: nothing");
+}
 
 async function write(page, picture) {
   const boxes = () => page.evaluate(() => ["ask", "text", "detail"].map((id) => {

@@ -93,6 +93,16 @@ impl<'a, O: Ops> Generator<'a, O> {
         self.cache.prefill(self.backend.get(), slot, tokens)
     }
 
+    /// Goes on in a slot with several tokens at once: `prefill` of a prompt that comes in pieces, with the steps of other slots in
+    /// between. The slot holds the same afterwards as if all had come together.
+    ///
+    /// # Errors
+    /// [`Error::Config`], and nothing is changed, when there is no such slot, it was given no prompt, the tokens are none or more than
+    /// the context has room for, or one is not in the vocabulary.
+    pub fn extend(&mut self, slot: usize, tokens: &[u32]) -> Result {
+        self.cache.extend(self.backend.get(), slot, tokens)
+    }
+
     /// Goes on in some slots with a token each: `next` holds slots and their tokens.
     ///
     /// # Errors
@@ -261,19 +271,30 @@ impl Cache {
 
     fn prefill<O: Ops>(&mut self, ops: &mut O, slot: usize, tokens: &[u32]) -> Result {
         self.check(slot, tokens)?;
+        self.read(ops, slot, 0, tokens)
+    }
+
+    fn extend<O: Ops>(&mut self, ops: &mut O, slot: usize, tokens: &[u32]) -> Result {
+        self.check(slot, tokens)?;
+        self.check_begun(slot)?;
+        self.read(ops, slot, self.pos[slot], tokens)
+    }
+
+    /// Has a slot hold tokens from position `pos` on, and takes the logits of what comes after them.
+    fn read<O: Ops>(&mut self, ops: &mut O, slot: usize, pos: usize, tokens: &[u32]) -> Result {
         if tokens.is_empty() {
             return Err(Error::Config("a prompt needs at least one token".into()));
         }
-        let (len, Tmax) = (tokens.len(), self.Tmax);
-        if len > Tmax {
+        let (end, Tmax) = (pos + tokens.len(), self.Tmax);
+        if end > Tmax {
             return Err(Error::Config(format!(
-                "a prompt of {len} tokens is longer than the model's context of {Tmax}"
+                "a prompt of {end} tokens is longer than the model's context of {Tmax}"
             )));
         }
-        self.history[slot * Tmax..][..len].copy_from_slice(tokens);
-        self.pos[slot] = 0;
-        self.compute(ops, slot, len)?;
-        model::last_logits_forward(ops, self.pass_of(len), &self.w, &self.a)?;
+        self.history[slot * Tmax + pos..][..tokens.len()].copy_from_slice(tokens);
+        self.pos[slot] = pos;
+        self.compute(ops, slot, end)?;
+        model::last_logits_forward(ops, self.pass_of(tokens.len()), &self.w, &self.a)?;
         self.take_logits(ops, [slot].into_iter())
     }
 

@@ -197,6 +197,62 @@ fn a_long_prompt_is_computed_in_pieces() {
     }
 }
 
+/// A prompt that comes in pieces, with steps of another sequence in between, against the same in one: both write the same, and what
+/// stands beside it too.
+fn piece_by_piece<O: Ops + 'static>(make: impl Fn() -> O, tolerance: f32) {
+    let config = config(150);
+    let params = params(&config);
+    let prompt: Vec<u32> = (0..145_u32).map(|i| i * i % 29).collect();
+    // Some outgrow the context.
+    let expected = alone(make(), &config, &params, &prompt, 12);
+    let beside = alone(make(), &config, &params, &[7, 8, 9], 40);
+    let close = |got: &[f32], want: &[f32], what: &str| {
+        let differs = got.iter().zip(want).find(|(got, want)| (*got - *want).abs() > tolerance);
+        assert_eq!(differs, None, "{what}");
+    };
+    for pieces in [&[64, 64, 17][..], &[1, 144], &[128, 17], &[130, 15], &[3, 140, 1, 1], &[29; 5]] {
+        let mut generator = Generator::new(make(), &config, &params, 2).unwrap();
+        generator.prefill(0, &[7, 8, 9]).unwrap();
+        // What was in the slot before is forgotten.
+        generator.prefill(1, &[5; 150]).unwrap();
+        let mut other = beside.iter();
+        let mut step = |generator: &mut Generator<O>, next: &[(usize, u32)]| {
+            let (token, logits) = other.next().unwrap();
+            close(generator.logits(0), logits, "what stands beside");
+            generator.step(&[&[(0, *token)], next].concat()).unwrap();
+        };
+        let mut read = 0;
+        for piece in pieces {
+            let tokens = &prompt[read..read + piece];
+            if read == 0 {
+                generator.prefill(1, tokens).unwrap();
+            } else {
+                generator.extend(1, tokens).unwrap();
+            }
+            read += piece;
+            assert_eq!(generator.window(1), read);
+            assert_eq!(generator.attention(1).unwrap().len(), read);
+            step(&mut generator, &[]);
+        }
+        assert_eq!(read, prompt.len());
+        for (token, logits) in &expected {
+            close(generator.logits(1), logits, &format!("{pieces:?}"));
+            assert_eq!(argmax(generator.logits(1)), *token, "{pieces:?}");
+            step(&mut generator, &[(1, *token)]);
+        }
+    }
+}
+
+#[test]
+fn a_prompt_may_come_in_pieces() {
+    piece_by_piece(Reference::new, 0.0);
+}
+
+#[test]
+fn a_prompt_may_come_in_pieces_on_the_cpu() {
+    piece_by_piece(|| cpu(2).unwrap(), 1e-3);
+}
+
 #[test]
 fn a_trainer_lends_its_parameters() {
     let config = config(8);
@@ -220,6 +276,7 @@ fn bad_prompts_are_one_clear_sentence() {
     let errors = [
         (generator.step(&[(0, 1)]), "in slot 0: prefill comes first"),
         (generator.fork(1, 0), "in slot 1: prefill comes first"),
+        (generator.extend(1, &[1]), "in slot 1: prefill comes first"),
         (generator.prefill(0, &[]), "a prompt needs at least one token"),
         (generator.prefill(2, &[1]), "there is no slot 2: there are 2 (0 to 1)"),
         (generator.prefill(0, &[0; 9]), "a prompt of 9 tokens is longer than the model's context of 8"),
@@ -239,6 +296,16 @@ fn bad_prompts_are_one_clear_sentence() {
     ];
     for (next, expected) in errors {
         let message = generator.step(next).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let errors: [(usize, &[u32], &str); 4] = [
+        (2, &[1], "there is no slot 2"),
+        (0, &[], "at least one token"),
+        (0, &[0; 7], "a prompt of 9 tokens is longer than the model's context of 8"),
+        (0, &[29], "token 29 is not in the model's vocabulary"),
+    ];
+    for (slot, tokens, expected) in errors {
+        let message = generator.extend(slot, tokens).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
     // Nothing has changed.

@@ -1,5 +1,6 @@
 //! What completions are.
 
+use std::io::Read;
 use std::path::Path;
 use std::thread;
 
@@ -89,6 +90,27 @@ fn completions_are_what_generate_writes() {
     });
 }
 
+/// A prompt of several pieces is what `wikigpt generate` reads at once, whatever is written meanwhile.
+#[test]
+fn a_long_prompt_is_read_in_pieces() {
+    let top = tempfile::tempdir().unwrap();
+    let model = top.path().join("tiny");
+    train_tiny(&model, "--context 220 --steps 30 --eval-every 0 --sample-every 0");
+    let server = Server::start(&model, "--slots 3 --max-tokens 1000000000");
+    let endless = json!({"prompt": "A", "max_tokens": 1_000_000_000, "stream": true});
+    let mut beside = server.begin(&endless);
+    let reading = thread::spawn(move || std::io::copy(&mut beside, &mut std::io::sink()));
+    server.wait_until_busy(1);
+    for bytes in [63, 64, 65, 128, 200, 220] {
+        let prompt: String = (0..bytes).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
+        let greedy = json!({"prompt": prompt, "max_tokens": 40, "temperature": 0, "logprobs": 0});
+        let expected = generated(&model, &prompt, 40, "--temperature 0");
+        assert_eq!(text(&server.complete(greedy), 0), expected, "{bytes} bytes");
+    }
+    drop(server);
+    let _ = reading.join().unwrap();
+}
+
 #[test]
 fn a_stream_is_the_answer_in_pieces() {
     let top = tempfile::tempdir().unwrap();
@@ -132,11 +154,14 @@ fn a_stream_is_the_answer_in_pieces() {
     // What ends the server lets requests have their answers first.
     let long = json!({"prompt": "A", "max_tokens": 2000, "stream": true});
     let mut under_way = server.begin(&long);
-    std::io::Read::read_exact(&mut under_way, &mut [0; 12]).unwrap();
+    under_way.read_exact(&mut [0; 12]).unwrap();
+    let reading = thread::spawn(move || {
+        let mut answer = String::new();
+        under_way.read_to_string(&mut answer).map(|_| answer)
+    });
     let status = server.terminate();
     assert!(status.success(), "{status}: {}", server.log.lock().unwrap());
-    let mut answer = String::new();
-    std::io::Read::read_to_string(&mut under_way, &mut answer).unwrap();
+    let answer = reading.join().unwrap().unwrap();
     assert!(answer.contains("\"length\"") && answer.contains("data: [DONE]"), "{answer}");
 }
 

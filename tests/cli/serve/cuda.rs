@@ -10,10 +10,12 @@ use crate::cuda::emulated;
 fn a_gpu_answers_as_the_cpu_does() {
     let top = tempfile::tempdir().unwrap();
     let model = top.path().join("tiny");
-    train_tiny(&model, "--steps 30 --eval-every 0 --sample-every 0");
+    train_tiny(&model, "--context 80 --steps 30 --eval-every 0 --sample-every 0");
     let cpu = Server::start(&model, "--device cpu");
     let gpu = Server::launch(emulated("serve"), &model, "--device cuda");
-    let body = json!({"prompt": ["The ", "A", "In the"], "max_tokens": 20, "temperature": 0, "logprobs": 0, "attention": true});
+    // The last is read in pieces.
+    let long = "In the ".repeat(10);
+    let body = json!({"prompt": ["The ", "A", long], "max_tokens": 20, "temperature": 0, "logprobs": 0, "attention": true});
     let (expected, found) = (cpu.complete(body.clone()), gpu.complete(body));
     for choice in 0..3 {
         let (expected, found) = (&expected["choices"][choice], &found["choices"][choice]);

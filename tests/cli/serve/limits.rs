@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -41,6 +42,32 @@ fn a_full_queue_is_said_and_a_client_that_goes_away_frees_its_slot() {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_let_go() {
+    let top = tempfile::tempdir().unwrap();
+    let server = Server::start(
+        &tiny(&top),
+        "--slots 2 --queue 1 --read-timeout 2 --timeout 1000 --max-tokens 1000000000",
+    );
+    let endless = json!({"prompt": "A", "max_tokens": 1_000_000_000, "stream": true, "logprobs": 20});
+    let mut deaf = server.begin(&endless);
+    let mut slow = server.begin(&endless);
+    server.wait_until_busy(2);
+    // Whoever takes a little now and then is served, whoever takes nothing is not.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) {
+        slow.read_exact(&mut [0; 4096]).unwrap();
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.busy(), 1);
+    let mut rest = Vec::new();
+    let _ = deaf.read_to_end(&mut rest);
+    assert!(rest.starts_with(b"HTTP/1.1 200 ") && !rest.windows(6).any(|part| part == b"[DONE]"));
+    server.complete(json!({"prompt": "B"}));
+    drop(slow);
+    server.wait_until_busy(0);
+}
+
+#[test]
 fn each_request_has_its_time() {
     let top = tempfile::tempdir().unwrap();
     let server = Server::start(&tiny(&top), "--slots 1 --timeout 3 --max-tokens 1000000000");
@@ -74,7 +101,7 @@ fn sizes_methods_and_types() {
     assert!(huge.is_empty() || huge.starts_with(b"HTTP/1.1 413"));
     // The same in chunks, of which nobody has said how many will come.
     let chunks = "7d0\r\n".to_owned() + &" ".repeat(2000) + "\r\n";
-    let head = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+    let head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
     let chunked = server.raw(format!("{head}{}0\r\n\r\n", chunks.repeat(2)).as_bytes(), false);
     assert!(Answer::parse(&chunked).unwrap().error(413).contains("2000 bytes"));

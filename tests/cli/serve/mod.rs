@@ -3,6 +3,7 @@
 mod answers;
 mod client;
 mod cuda;
+mod guard;
 mod hostile;
 mod labels;
 mod limits;

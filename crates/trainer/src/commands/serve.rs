@@ -1,18 +1,20 @@
 //! `wikigpt serve`.
 
+use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use axum::http::uri::Authority;
 use clap::Args;
 use wikigpt_dataset::Tokenizer;
 use wikigpt_gpt::{Config, Evaluator, Generator};
 
 use crate::device::{MachineFlags, with_backend};
 use crate::fault::bad_input;
-use crate::serve::{self, App, Head, Limits, Server};
+use crate::serve::{self, App, Guard, Head, Limits, Server};
 use crate::settings::positive;
 use crate::{corpus, model, output, signals};
 
@@ -23,8 +25,10 @@ Examples:
   wikigpt serve gpt2/ --port 9000 --slots 8 --device cuda
   curl http://127.0.0.1:8080/v1/completions -H 'Content-Type: application/json' -d '{\"prompt\": \"The river\"}'
 
-OpenAI's clients work with the base URL http://127.0.0.1:8080/v1 and any key. A classifier answers POST /classify with \
-{\"input\": [\"a text\"]}. Ctrl-C stops the server when the requests at hand have their answers.";
+OpenAI's clients work with the base URL http://127.0.0.1:8080/v1, and any key if none is set. A classifier answers POST /classify with \
+{\"input\": [\"a text\"]}. With a key (better in the environment, WIKIGPT_API_KEY, than on the command line, where other users see it) \
+everything but the page and /healthz wants `Authorization: Bearer KEY`. Ctrl-C stops the server when the requests at hand have \
+their answers, after 10 seconds at most; a second one stops it at once.";
 
 /// Flags of `wikigpt serve`.
 #[derive(Args)]
@@ -38,6 +42,12 @@ pub struct Arguments {
     /// Port to listen at; 0 for any that is free
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
+    /// A name by which requests may call the server, besides localhost and IP addresses; may be given several times
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Key that requests have to bring
+    #[arg(long, value_name = "KEY", env = "WIKIGPT_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
     /// What requests call the model [default: the folder's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -50,7 +60,7 @@ pub struct Arguments {
     /// Seconds that a request may take, waiting included
     #[arg(long, value_name = "S", default_value_t = 300)]
     timeout: u64,
-    /// Seconds that a request's head may take to come, and its body
+    /// Seconds that a request's head may take to come, and its body, and that an answer waits for a client that takes none of it
     #[arg(long, value_name = "S", default_value_t = 10)]
     read_timeout: u64,
     /// Tokens written for a text, at most
@@ -75,14 +85,18 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let limits = limits(&arguments, &config)?;
     let tokenizer = Arc::new(corpus::tokenizer_of(&model.folder, &config)?);
     let name = arguments.name.clone().unwrap_or_else(|| name(&arguments.model));
+    let names = arguments.allow_host.iter().map(|name| host_name(name)).collect::<Result<_>>()?;
+    let key = arguments.api_key.clone().map(checked_key).transpose()?;
     let listener = serve::bind(&arguments.host, arguments.port)?;
+    let guard = guard(&arguments.host, &listener, names, key)?;
     let about = serve::Model { name, context: config.context, vocab_size: config.vocab_size };
     let start = |head: Head, tokenizer: &Arc<Tokenizer>| -> Result<Server> {
         signals::catch_saying(
-            "stopping when the requests at hand are answered (a second signal stops at once)",
+            "stopping when the requests at hand are answered, in 10 s at most (a second signal stops at once)",
         )?;
         let called = about.name.clone();
-        let (server, address) = Server::start(listener, App::new(head, about, tokenizer.clone(), limits))?;
+        let (server, address) =
+            Server::start(listener, App::new(head, about, tokenizer.clone(), limits, guard))?;
         output::note(&format!("{called} is at http://{address} (Ctrl-C stops it)"));
         Ok(server)
     };
@@ -137,6 +151,37 @@ fn limits(arguments: &Arguments, config: &Config) -> Result<Limits> {
         reading: seconds("read-timeout", arguments.read_timeout)?,
         connections: 512,
     })
+}
+
+/// What is asked of requests to an address; warns where nothing is.
+fn guard(host: &str, listener: &TcpListener, mut names: Vec<String>, key: Option<String>) -> Result<Guard> {
+    let address = listener.local_addr().context("cannot listen")?;
+    let local = address.ip().is_loopback();
+    if !local && key.is_none() {
+        output::warn(&format!("whoever reaches {address} can use the model: --api-key asks for a key"));
+    }
+    // Whoever starts it by a name means it to be called so.
+    names.extend((host.parse::<IpAddr>().is_err()).then(|| host.to_owned()));
+    Ok(Guard { local, names, key })
+}
+
+/// A host's name without a port, as requests have it.
+fn host_name(name: &str) -> Result<String> {
+    match name.parse::<Authority>() {
+        Ok(authority) if authority.host() == name => Ok(name.to_owned()),
+        _ => bad_input!("--allow-host {name}: not the name of a host: leave out http:// and the port"),
+    }
+}
+
+/// A key that fits into a header.
+fn checked_key(key: String) -> Result<String> {
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        // Not shown: it is a secret.
+        bad_input!(
+            "--api-key (or WIKIGPT_API_KEY): a key is one visible ASCII character at least, without spaces"
+        );
+    }
+    Ok(key)
 }
 
 /// The last part of a path that says something.

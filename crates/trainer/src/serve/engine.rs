@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::http::StatusCode;
@@ -15,12 +16,19 @@ use super::sequence::{Event, Order, Sequence};
 use crate::fault::sentence;
 use crate::output;
 
+/// Tokens of prompts that are read between two steps of the texts that are written: a long prompt does not hold those up.
+const READ: usize = 64;
+/// How often it is looked whether clients have caught up, where all are behind.
+const REST: Duration = Duration::from_millis(2);
+
 /// What writes in slots: a generator, but for tests.
 pub trait Writer {
     /// How many sequences at once.
     fn slots(&self) -> usize;
     /// Begins one.
     fn prefill(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result;
+    /// Goes on in one with more of its prompt.
+    fn extend(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result;
     /// Goes on with a token in each of some slots.
     fn step(&mut self, next: &[(usize, u32)]) -> wikigpt_gpt::Result;
     /// The logits of what comes next in a slot.
@@ -36,6 +44,10 @@ impl<O: Ops> Writer for Generator<'_, O> {
 
     fn prefill(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result {
         Generator::prefill(self, slot, tokens)
+    }
+
+    fn extend(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result {
+        Generator::extend(self, slot, tokens)
     }
 
     fn step(&mut self, next: &[(usize, u32)]) -> wikigpt_gpt::Result {
@@ -57,7 +69,7 @@ impl<O: Ops> Writer for Generator<'_, O> {
 /// When the device fails and does not recover.
 pub fn run(mut writer: impl Writer, tokenizer: &Tokenizer, orders: &Receiver<Order>) -> Result<()> {
     let slots = (0..writer.slots()).map(|_| None).collect();
-    let mut engine = Engine { tokenizer, waiting: VecDeque::new(), slots };
+    let mut engine = Engine { tokenizer, waiting: VecDeque::new(), reading: None, slots };
     loop {
         if engine.is_idle() {
             match orders.recv() {
@@ -67,8 +79,11 @@ pub fn run(mut writer: impl Writer, tokenizer: &Tokenizer, orders: &Receiver<Ord
         }
         engine.waiting.extend(orders.try_iter());
         engine.dismiss();
-        if let Err(error) = engine.advance(&mut writer) {
-            engine.recover(&mut writer, error)?;
+        match engine.advance(&mut writer) {
+            Ok(true) => {}
+            // All wait for their clients.
+            Ok(false) => sleep(REST),
+            Err(error) => engine.recover(&mut writer, error)?,
         }
     }
 }
@@ -79,15 +94,26 @@ struct Running<'a> {
     next: u32,
 }
 
+/// A sequence whose prompt the model is still being shown, in a slot that is nobody else's.
+struct Reading<'a> {
+    sequence: Sequence<'a>,
+    slot: usize,
+    prompt: Vec<u32>,
+    /// How much of it the model has seen.
+    read: usize,
+}
+
 struct Engine<'a> {
     tokenizer: &'a Tokenizer,
     waiting: VecDeque<Order>,
+    /// One prompt is read at a time, so that each is read as soon as it can be.
+    reading: Option<Reading<'a>>,
     slots: Vec<Option<Running<'a>>>,
 }
 
 impl<'a> Engine<'a> {
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.slots.iter().all(Option::is_none)
+        self.waiting.is_empty() && self.reading.is_none() && self.slots.iter().all(Option::is_none)
     }
 
     /// Drops what nobody waits for any more, and what is late.
@@ -96,76 +122,100 @@ impl<'a> Engine<'a> {
         self.waiting.retain(|order| {
             let late = now >= order.deadline;
             if late {
-                let _ = order.answers.send(Event::Failed(too_late()));
+                order.answers.send(Event::Failed(too_late()));
             }
             !late && !order.answers.is_closed()
         });
-        for slot in &mut self.slots {
-            if slot.as_ref().is_some_and(|running| running.sequence.is_forsaken()) {
-                *slot = None;
-            }
-            if let Some(running) = slot.take_if(|running| running.sequence.is_late(now)) {
-                running.sequence.fail(too_late());
-            }
-        }
+        let over = |sequence: &Sequence| sequence.is_forsaken() || sequence.is_late(now);
+        let reading = self.reading.take_if(|reading| over(&reading.sequence));
+        let written =
+            self.slots.iter_mut().filter_map(|slot| slot.take_if(|running| over(&running.sequence)));
+        let written = written.map(|running| running.sequence);
+        // Of those that are forsaken nobody hears it.
+        reading
+            .map(|reading| reading.sequence)
+            .into_iter()
+            .chain(written)
+            .for_each(|sequence| sequence.fail(too_late()));
     }
 
-    /// Gives free slots to those that wait, then goes on by a token in each.
+    /// Goes on by a token in each slot whose client keeps up, then reads some of the prompts of those that wait. Whether there was
+    /// anything to do.
     ///
     /// # Errors
     /// What the device has to say: what the slots hold is not to be trusted then.
-    fn advance(&mut self, writer: &mut impl Writer) -> wikigpt_gpt::Result {
-        let next: Vec<(usize, u32)> = self.running().map(|(slot, running)| (slot, running.next)).collect();
+    fn advance(&mut self, writer: &mut impl Writer) -> wikigpt_gpt::Result<bool> {
+        let keeps_up = self.running().filter(|(_, running)| !running.sequence.is_ahead());
+        let next: Vec<(usize, u32)> = keeps_up.map(|(slot, running)| (slot, running.next)).collect();
+        let mut busy = !next.is_empty();
         writer.step(&next)?;
         for (slot, _) in next {
             if let Some(running) = self.slots[slot].take() {
                 self.slots[slot] = go_on(running.sequence, writer, slot)?;
             }
         }
-        for slot in 0..self.slots.len() {
-            // One a round: who asks for single tokens does not hold up those whose texts go on.
-            if self.slots[slot].is_none() {
-                let Some(order) = self.waiting.pop_front() else { return Ok(()) };
-                self.begin(writer, slot, order)?;
+        let mut most = READ;
+        // As many prompts as there are slots: who asks for single tokens does not hold up those whose texts go on.
+        for _ in 0..self.slots.len() {
+            if most == 0 || !self.begin() {
+                break;
             }
+            most -= self.read(writer, most)?;
+            busy = true;
         }
-        Ok(())
+        Ok(busy)
     }
 
     fn running(&self) -> impl Iterator<Item = (usize, &Running<'a>)> {
         self.slots.iter().enumerate().filter_map(|(slot, running)| Some((slot, running.as_ref()?)))
     }
 
-    /// Begins a sequence in a free slot.
-    fn begin(&mut self, writer: &mut impl Writer, slot: usize, order: Order) -> wikigpt_gpt::Result {
-        let answers = order.answers.clone();
-        let (sequence, seen) = match Sequence::begin(order, self.tokenizer) {
-            Ok(begun) => begun,
-            Err(error) => {
-                let _ = answers.send(Event::Failed(failed(error)));
-                return Ok(());
+    /// Gives a free slot to the first of those that wait, unless a prompt is being read already. Whether there is one to read.
+    fn begin(&mut self) -> bool {
+        while self.reading.is_none() {
+            let Some(slot) = self.slots.iter().position(Option::is_none) else { return false };
+            let Some(order) = self.waiting.pop_front() else { return false };
+            let answers = order.answers.clone();
+            match Sequence::begin(order, self.tokenizer) {
+                Ok((_, prompt)) if prompt.is_empty() => {}
+                Ok((sequence, prompt)) => self.reading = Some(Reading { sequence, slot, prompt, read: 0 }),
+                Err(error) => answers.send(Event::Failed(failed(error))),
             }
-        };
-        if seen.is_empty() {
-            return Ok(());
         }
-        self.slots[slot] = match writer.prefill(slot, &seen) {
-            Ok(()) => go_on(sequence, writer, slot)?,
-            Err(error) => fail(sequence, error)?,
-        };
-        Ok(())
+        true
+    }
+
+    /// Shows the model more of the prompt that is being read, so many tokens at most; gives how many. After the last the sequence
+    /// is written.
+    fn read(&mut self, writer: &mut impl Writer, most: usize) -> wikigpt_gpt::Result<usize> {
+        let Some(mut reading) = self.reading.take() else { return Ok(0) };
+        let Reading { slot, read, .. } = reading;
+        let end = reading.prompt.len().min(read + most);
+        let piece = &reading.prompt[read..end];
+        let shown = if read == 0 { writer.prefill(slot, piece) } else { writer.extend(slot, piece) };
+        match shown {
+            Ok(()) if end < reading.prompt.len() => {
+                reading.read = end;
+                self.reading = Some(reading);
+            }
+            Ok(()) => self.slots[slot] = go_on(reading.sequence, writer, slot)?,
+            Err(error) => self.slots[slot] = fail(reading.sequence, error)?,
+        }
+        Ok(end - read)
     }
 
     /// Ends what runs after the device has failed, and tries whether it works again.
     fn recover(&mut self, writer: &mut impl Writer, error: Error) -> Result<()> {
         let told = device_failed(&error);
         output::warn(&told);
-        for running in self.slots.iter_mut().filter_map(Option::take) {
-            running.sequence.fail(Problem::failed(told.clone()));
+        let reading = self.reading.take().map(|reading| reading.sequence);
+        let written = self.slots.iter_mut().filter_map(Option::take).map(|running| running.sequence);
+        for sequence in reading.into_iter().chain(written) {
+            sequence.fail(Problem::failed(told.clone()));
         }
         let Err(again) = writer.prefill(0, &[0]) else { return Ok(()) };
         for order in self.waiting.drain(..) {
-            let _ = order.answers.send(Event::Failed(Problem::failed(told.clone())));
+            order.answers.send(Event::Failed(Problem::failed(told.clone())));
         }
         Err(again).context("the device failed and does not recover: the server ends")
     }

@@ -12,17 +12,21 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
 use super::{App, Limits};
 use crate::fault::bad_input;
 use crate::signals;
 
+/// Bytes that the system takes for a client before it has them, at most.
+const SENT_AHEAD: usize = 64 << 10;
 /// How often it is looked whether the server is to stop.
 const LOOK: Duration = Duration::from_millis(30);
-/// How long requests may still take then.
+/// How long requests may still take then: what the help says.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Takes an address, which nobody is answered at yet.
@@ -92,11 +96,16 @@ async fn accept(listener: TcpListener, router: Router, limits: Limits, stop: &At
         };
         // Tokens are small and are to go at once.
         let _ = stream.set_nodelay(true);
+        // Else the system keeps megabytes for a client that does not read, and hears of it late that a slow one does.
+        let _ = SockRef::from(&stream).set_send_buffer_size(SENT_AHEAD);
+        // A client that takes nothing breaks off, and what was written for it is forgotten.
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.reading));
         let service = TowerToHyperService::new(router.clone());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.reading)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that breaks off, or speaks no HTTP, is no news.

@@ -2,12 +2,15 @@
 //!
 //! Two threads share the work. The one that opened the device computes ([`engine`], or [`labeller`] where the model classifies): it
 //! takes orders from a channel and answers each on a channel of its own. The other has all connections ([`listen`], [`routes`]).
-//! Neither waits for the other, and a client that goes away is seen by its channel being closed.
+//! Neither waits for the other, but texts for clients that do not read ([`outbox`]), and a client that goes away is seen by its
+//! channel being closed. [`guard`] says who is let in.
 
 mod ask;
 mod engine;
+mod guard;
 mod labeller;
 mod listen;
+mod outbox;
 mod problem;
 mod reply;
 mod routes;
@@ -17,6 +20,7 @@ mod sequence;
 use std::time::Duration;
 
 pub use engine::run as write;
+pub use guard::Guard;
 pub use labeller::run as label;
 pub use listen::{Server, bind};
 pub use routes::{App, Head, Model};
@@ -36,7 +40,7 @@ pub struct Limits {
     pub texts: usize,
     /// How long a request may take, all in all.
     pub time: Duration,
-    /// How long its head may take to come, and its body.
+    /// How long its head may take to come, and its body, and how long an answer may wait for a client that takes none of it.
     pub reading: Duration,
     /// Connections at once.
     pub connections: usize,

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use axum::response::sse;
 use futures_core::Stream;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::outbox::Events;
 use super::problem::Problem;
 use super::scores::Scored;
 use super::sequence::Event;
@@ -31,7 +31,7 @@ pub struct Reply {
 
 impl Reply {
     /// The whole answer, when all of it has come.
-    pub async fn whole(self, mut events: UnboundedReceiver<Event>) -> Result<Value, Problem> {
+    pub async fn whole(self, mut events: Events) -> Result<Value, Problem> {
         let mut texts = vec![(String::new(), Vec::new(), Value::Null); self.choices];
         let (mut ended, mut written_in_all) = (0, 0);
         while ended < self.choices {
@@ -57,7 +57,7 @@ impl Reply {
     }
 
     /// The answer as it comes, of which the first event has come already.
-    pub fn stream(self, first: Event, events: UnboundedReceiver<Event>, include_usage: bool) -> Chunks {
+    pub fn stream(self, first: Event, events: Events, include_usage: bool) -> Chunks {
         Chunks {
             reply: self,
             first: Some(first),
@@ -132,7 +132,7 @@ enum Left {
 pub struct Chunks {
     reply: Reply,
     first: Option<Event>,
-    events: UnboundedReceiver<Event>,
+    events: Events,
     include_usage: bool,
     ended: usize,
     written: usize,

@@ -13,12 +13,13 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_core::Stream;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use wikigpt_dataset::Tokenizer;
@@ -26,7 +27,9 @@ use wikigpt_gpt::Sampling;
 
 use super::Limits;
 use super::ask::{Completion, Prompt, texts};
+use super::guard::Guard;
 use super::labeller::Texts;
+use super::outbox::outbox;
 use super::problem::{Problem, called};
 use super::reply::Reply;
 use super::sequence::{Event, Order};
@@ -54,6 +57,7 @@ pub struct App {
     model: Model,
     tokenizer: Arc<Tokenizer>,
     limits: Limits,
+    guard: Guard,
     /// A permit for each text that may run or wait.
     places: Arc<Semaphore>,
     created: u64,
@@ -65,9 +69,9 @@ type Answer = Result<Response, Problem>;
 
 impl App {
     /// Nobody has asked for anything yet.
-    pub fn new(head: Head, model: Model, tokenizer: Arc<Tokenizer>, limits: Limits) -> App {
+    pub fn new(head: Head, model: Model, tokenizer: Arc<Tokenizer>, limits: Limits, guard: Guard) -> App {
         let places = Arc::new(Semaphore::new(limits.choices));
-        App { head, model, tokenizer, limits, places, created: now(), requests: AtomicU64::new(0) }
+        App { head, model, tokenizer, limits, guard, places, created: now(), requests: AtomicU64::new(0) }
     }
 
     /// The limits that it was made with.
@@ -77,6 +81,7 @@ impl App {
 
     /// All addresses.
     pub fn router(self) -> Router {
+        let app = Arc::new(self);
         Router::new()
             .route("/", get(page))
             .route("/v1/completions", post(completions))
@@ -86,7 +91,8 @@ impl App {
             .route("/healthz", get(healthz))
             .fallback(nowhere)
             .method_not_allowed_fallback(wrong_method)
-            .with_state(Arc::new(self))
+            .layer(from_fn_with_state(app.clone(), guarded))
+            .with_state(app)
     }
 
     /// So many places, or the news that there are none.
@@ -185,6 +191,12 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
+/// What stands before every address.
+async fn guarded(State(app): Shared, request: Request, next: Next) -> Answer {
+    app.guard.check(&request)?;
+    Ok(next.run(request).await)
+}
+
 async fn completions(State(app): Shared, request: Request) -> Answer {
     let deadline = Instant::now() + app.limits.time;
     let body = app.body(request).await?;
@@ -216,7 +228,7 @@ async fn completions(State(app): Shared, request: Request) -> Answer {
         logprobs: asked.logprobs.is_some(),
         attention: asked.attention,
     };
-    let (answers, mut events) = mpsc::unbounded_channel();
+    let (answers, mut events) = outbox();
     let own_seed = asked.seed.unwrap_or(id);
     for choice in 0..count {
         let (prompt, sample) = (choice / asked.n, choice % asked.n);

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::UnboundedSender;
 use wikigpt_dataset::{StreamDecoder, Tokenizer};
 use wikigpt_gpt::{Result, Sampler, Sampling};
 
+use super::outbox::Outbox;
 use super::problem::Problem;
 use super::scores::{Scored, Scorer};
 use crate::stop::Stops;
@@ -31,7 +31,7 @@ pub struct Order {
     /// When it is too late.
     pub deadline: Instant,
     /// Where the text goes; nobody may be there any more.
-    pub answers: UnboundedSender<Event>,
+    pub answers: Outbox,
     /// Its place among those that run and wait: given back when this is dropped.
     pub _place: Option<OwnedSemaphorePermit>,
 }
@@ -119,6 +119,11 @@ impl<'a> Sequence<'a> {
         self.order.answers.is_closed()
     }
 
+    /// Whether it has to wait until its client takes what it was told.
+    pub fn is_ahead(&self) -> bool {
+        self.order.answers.is_full()
+    }
+
     /// Whether it takes longer than it may.
     pub fn is_late(&self, now: Instant) -> bool {
         now >= self.order.deadline
@@ -169,7 +174,7 @@ impl<'a> Sequence<'a> {
 
     /// Says that there will be no more of it.
     pub fn fail(self, problem: Problem) {
-        let _ = self.order.answers.send(Event::Failed(problem));
+        self.order.answers.send(Event::Failed(problem));
     }
 
     fn tell_prompt(&mut self, token: u32) {
@@ -185,7 +190,7 @@ impl<'a> Sequence<'a> {
     fn tell(&self, text: String, tokens: Vec<Scored>) {
         if !text.is_empty() || !tokens.is_empty() {
             // That nobody is there any more is seen before the next token.
-            let _ = self.order.answers.send(Event::Piece { choice: self.order.choice, text, tokens });
+            self.order.answers.send(Event::Piece { choice: self.order.choice, text, tokens });
         }
     }
 
@@ -199,7 +204,6 @@ impl<'a> Sequence<'a> {
             let tokens = self.scorer.rest(&text);
             self.tell(text, tokens);
         }
-        let _ =
-            self.order.answers.send(Event::End { choice: self.order.choice, finish, written: self.written });
+        self.order.answers.send(Event::End { choice: self.order.choice, finish, written: self.written });
     }
 }

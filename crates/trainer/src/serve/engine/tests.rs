@@ -1,12 +1,13 @@
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wikigpt_dataset::TokenizerSpec;
 use wikigpt_gpt::Sampling;
 
 use super::*;
+use crate::serve::outbox::{Events, MOST, outbox};
 use crate::serve::sequence::Finish;
 
 /// Writes the alphabet on from a prompt's last letter, and fails when told.
@@ -17,14 +18,35 @@ struct Alphabet {
     fails: Option<(usize, bool)>,
     /// After this letter comes none.
     broken_after: u8,
+    /// After this letter it comes again.
+    over: Option<u8>,
+    /// What was done, and how long each pass takes.
+    passes: Arc<Mutex<Vec<Pass>>>,
+    time: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Pass {
+    Prefill(usize, Vec<u32>),
+    Extend(usize, Vec<u32>),
+    Step(Vec<usize>),
 }
 
 impl Alphabet {
     fn new(slots: usize) -> Alphabet {
-        Alphabet { logits: vec![[0.0; 256]; slots], fails: None, broken_after: 0 }
+        Alphabet {
+            logits: vec![[0.0; 256]; slots],
+            fails: None,
+            broken_after: 0,
+            over: None,
+            passes: Arc::default(),
+            time: Duration::ZERO,
+        }
     }
 
-    fn pass(&mut self) -> wikigpt_gpt::Result {
+    fn pass(&mut self, pass: Pass) -> wikigpt_gpt::Result {
+        sleep(self.time);
+        self.passes.lock().unwrap().push(pass);
         match &mut self.fails {
             Some((0, stays)) => {
                 if !*stays {
@@ -44,7 +66,8 @@ impl Alphabet {
     fn look(&mut self, slot: usize, token: u32) {
         let filler = if token == u32::from(self.broken_after) { f32::NAN } else { 0.0 };
         self.logits[slot] = [filler; 256];
-        self.logits[slot][token as usize + 1] = 9.0;
+        let next = if self.over.map(u32::from) == Some(token) { token } else { token + 1 };
+        self.logits[slot][next as usize] = 9.0;
     }
 }
 
@@ -54,7 +77,13 @@ impl Writer for Alphabet {
     }
 
     fn prefill(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result {
-        self.pass()?;
+        self.pass(Pass::Prefill(slot, tokens.to_vec()))?;
+        self.look(slot, *tokens.last().unwrap());
+        Ok(())
+    }
+
+    fn extend(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result {
+        self.pass(Pass::Extend(slot, tokens.to_vec()))?;
         self.look(slot, *tokens.last().unwrap());
         Ok(())
     }
@@ -63,7 +92,7 @@ impl Writer for Alphabet {
         if next.is_empty() {
             return Ok(());
         }
-        self.pass()?;
+        self.pass(Pass::Step(next.iter().map(|(slot, _)| *slot).collect()))?;
         next.iter().for_each(|(slot, token)| self.look(*slot, *token));
         Ok(())
     }
@@ -78,11 +107,16 @@ impl Writer for Alphabet {
 }
 
 /// Orders a text that begins with a letter.
-fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) -> UnboundedReceiver<Event> {
-    let (answers, events) = unbounded_channel();
+fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) -> Events {
+    order_after(orders, vec![u32::from(letter)], max_tokens, time)
+}
+
+/// Orders a text that begins with a prompt.
+fn order_after(orders: &Sender<Order>, prompt: Vec<u32>, max_tokens: usize, time: Duration) -> Events {
+    let (answers, events) = outbox();
     let order = Order {
         choice: 0,
-        prompt: vec![u32::from(letter)],
+        prompt,
         max_tokens,
         sampling: Sampling::GREEDY,
         stop: Vec::new(),
@@ -100,7 +134,7 @@ fn order(orders: &Sender<Order>, letter: u8, max_tokens: usize, time: Duration) 
 const LONG: Duration = Duration::from_secs(600);
 
 /// The text, and how it ended.
-fn text(mut events: UnboundedReceiver<Event>) -> (String, Result<Finish, Problem>) {
+fn text(mut events: Events) -> (String, Result<Finish, Problem>) {
     let mut whole = String::new();
     loop {
         match events.blocking_recv().expect("it ends in a word") {
@@ -145,6 +179,112 @@ fn what_nobody_waits_for_is_not_written() {
 }
 
 #[test]
+fn a_text_waits_for_a_client_that_does_not_read() {
+    let (sender, orders) = channel();
+    let mut slow = order(&sender, b'A', 4 * MOST, LONG);
+    let others: Vec<_> = (0..20).map(|_| order(&sender, b'a', 20, LONG)).collect();
+    let writing = thread::spawn(|| write(Alphabet { over: Some(b'A'), ..Alphabet::new(2) }, orders));
+    // Whoever reads is not kept waiting.
+    for events in others {
+        assert_eq!(text(events).1, Ok(Finish::Length));
+    }
+    let patience = Instant::now() + Duration::from_secs(60);
+    while slow.waiting() < MOST && Instant::now() < patience {
+        sleep(Duration::from_millis(1));
+    }
+    for _ in 0..5 {
+        assert_eq!(slow.waiting(), MOST);
+        sleep(Duration::from_millis(10));
+    }
+    // It goes on where some is taken, and nothing of it is lost.
+    for _ in 0..10 {
+        assert!(matches!(slow.blocking_recv(), Some(Event::Piece { .. })));
+    }
+    while slow.waiting() < MOST && Instant::now() < patience {
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(slow.waiting(), MOST);
+    assert_eq!(text(slow), ("A".repeat(4 * MOST - 10), Ok(Finish::Length)));
+    // One that is forsaken while it waits makes room.
+    let forsaken = order(&sender, b'A', usize::MAX, LONG);
+    while forsaken.waiting() < MOST && Instant::now() < patience {
+        sleep(Duration::from_millis(1));
+    }
+    drop((forsaken, sender));
+    writing.join().unwrap().unwrap();
+}
+
+/// A prompt of so many tokens, no two pieces of which are alike; the letter `c` comes next.
+fn long_prompt(tokens: usize) -> Vec<u32> {
+    (0..tokens as u32)
+        .rev()
+        .map(|i| if i == 0 { u32::from(b'b') } else { i % 251 * (i % 239) % 251 })
+        .collect()
+}
+
+#[test]
+fn a_long_prompt_does_not_hold_up_the_others() {
+    let (sender, orders) = channel();
+    let prompt = long_prompt(10 * READ + 5);
+    let short = order(&sender, b'a', 20, LONG);
+    let long = order_after(&sender, prompt.clone(), 3, LONG);
+    // It comes last and is read last, though there is a slot for it.
+    let last = order_after(&sender, long_prompt(READ), 2, LONG);
+    drop(sender);
+    let writer = Alphabet::new(3);
+    let passes = writer.passes.clone();
+    write(writer, orders).unwrap();
+    assert_eq!(text(short), ("bcdefghijklmnopqrstu".into(), Ok(Finish::Length)));
+    assert_eq!(text(long), ("cde".into(), Ok(Finish::Length)));
+    assert_eq!(text(last), ("cd".into(), Ok(Finish::Length)));
+
+    let passes = passes.lock().unwrap();
+    let mut seen: [Vec<u32>; 3] = Default::default();
+    // From step to step no more than is stated is read, in the order in which the prompts came; and the one text goes on.
+    let (mut read, mut steps) = (0, 0);
+    for pass in passes.iter() {
+        match pass {
+            Pass::Step(slots) => {
+                assert!(slots.contains(&0) || steps >= 19, "{slots:?}");
+                (read, steps) = (0, steps + 1);
+            }
+            Pass::Prefill(slot, piece) | Pass::Extend(slot, piece) => {
+                assert_eq!(seen[*slot].is_empty(), matches!(pass, Pass::Prefill(..)));
+                assert!(*slot < 2 || seen[1].len() == prompt.len());
+                seen[*slot].extend(piece);
+                read += piece.len();
+                assert!(read <= READ, "{read} tokens between two steps");
+            }
+        }
+    }
+    assert_eq!(seen, [vec![u32::from(b'a')], prompt, long_prompt(READ)]);
+    assert_eq!(steps, 19);
+}
+
+#[test]
+fn a_prompt_that_nobody_waits_for_is_not_read_on() {
+    const PIECES: usize = 5000;
+    let prompt = long_prompt(PIECES * READ);
+    let writer = Alphabet { time: Duration::from_millis(1), ..Alphabet::new(1) };
+    let passes = writer.passes.clone();
+    let (sender, orders) = channel();
+    let writing = thread::spawn(|| write(writer, orders));
+    let late = order_after(&sender, prompt.clone(), 3, Duration::from_millis(200));
+    let forsaken = order_after(&sender, prompt, 3, LONG);
+    let last = order(&sender, b'a', 3, LONG);
+    drop(sender);
+    assert_eq!(text(late).1.unwrap_err().status, StatusCode::GATEWAY_TIMEOUT);
+    let prefills = || passes.lock().unwrap().iter().filter(|pass| matches!(pass, Pass::Prefill(..))).count();
+    while prefills() < 2 {
+        sleep(Duration::from_millis(1));
+    }
+    drop(forsaken);
+    assert_eq!(text(last).0, "bcd");
+    writing.join().unwrap().unwrap();
+    assert!(passes.lock().unwrap().len() < PIECES);
+}
+
+#[test]
 fn a_text_that_fails_fails_alone() {
     let (sender, orders) = channel();
     let events = [order(&sender, b'a', 9, LONG), order(&sender, b'm', 9, LONG)];
@@ -172,6 +312,24 @@ fn a_device_that_fails_once_ends_what_runs_and_goes_on() {
             "{failed:?}"
         );
         assert_eq!(ends[4], ("fgh".into(), Ok(Finish::Length)));
+    }
+}
+
+#[test]
+fn a_device_that_fails_ends_the_prompt_that_is_read() {
+    // After both have begun: now in the piece of a prompt, now in the other's step.
+    for at in 2..8 {
+        let (sender, orders) = channel();
+        let short = order(&sender, b'a', 20, LONG);
+        let long = order_after(&sender, long_prompt(10 * READ), 3, LONG);
+        let last = order(&sender, b'a', 3, LONG);
+        drop(sender);
+        write(Alphabet { fails: Some((at, false)), ..Alphabet::new(2) }, orders).unwrap();
+        for events in [short, long] {
+            let problem = text(events).1.unwrap_err();
+            assert!(problem.status == 500 && problem.message.contains("gone"), "{at}: {problem:?}");
+        }
+        assert_eq!(text(last).0, "bcd");
     }
 }
 

@@ -112,7 +112,9 @@ pub fn best_and_last(run: &Path) -> [PathBuf; 2] {
 /// Parameters and moments of two runs after a step are the same bytes.
 #[track_caller]
 pub fn assert_same(a: &Path, b: &Path, step: u64) {
-    for file in ["model.safetensors", "optimizer.safetensors"] {
+    let adapters = "adapter_model.safetensors";
+    let is_adapted = checkpoint(a, step).join(adapters).exists();
+    for file in [if is_adapted { adapters } else { "model.safetensors" }, "optimizer.safetensors"] {
         let read = |run: &Path| fs::read(checkpoint(run, step).join(file)).unwrap();
         assert!(read(a) == read(b), "{file} differs after step {step}");
     }

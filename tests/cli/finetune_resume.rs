@@ -2,7 +2,7 @@
 //! not its last.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -85,6 +85,35 @@ fn killed_at_any_moment_a_run_goes_on() {
     // Going on once more only tests it again.
     assert!(resume(&killed, "").output().unwrap().status.success());
     assert_same_runs(&whole, &killed, STEPS, &FILES);
+}
+
+#[test]
+fn adapters_go_on_too() {
+    let workshop = Workshop::new();
+    let (whole, killed) = (workshop.at("whole"), workshop.at("killed"));
+    let flags = "--lora 3 --lora-alpha 48 --lora-targets attn.c_proj,mlp.c_fc";
+    assert!(start(&mut finetune(&workshop, &whole, flags)).wait().unwrap().success());
+    let mut child = start(&mut finetune(&workshop, &killed, flags));
+    for lines in [20, 90] {
+        wait_for_lines(&killed, &mut child, lines);
+        let _ = child.kill();
+        child.wait().unwrap();
+        child = start(&mut resume(&killed, ""));
+    }
+    assert!(child.wait().unwrap().success());
+    assert_same_runs(&whole, &killed, STEPS, &FILES);
+    // They are not to become others on the way, nor to be taken for a model.
+    let fails = |run: &Path, flags: &str, expected: &[&str]| {
+        assert_fails(&resume(run, flags).output().unwrap(), 2, expected, flags);
+    };
+    fails(&killed, "--lora 4", &["--lora 4", "begun with 3"]);
+    fails(&killed, "--lora 3 --lora-alpha 2", &["--lora-alpha 2", "begun with 48"]);
+    let settings = killed.join("finetune.toml");
+    let whole = fs::read_to_string(&settings).unwrap();
+    let without: String =
+        whole.lines().filter(|line| !line.starts_with("lora")).map(|line| format!("{line}\n")).collect();
+    fs::write(&settings, without).unwrap();
+    fails(&killed, "", &["a checkpoint of adapters", "finetune.toml says that a model is trained"]);
 }
 
 #[test]
@@ -213,13 +242,27 @@ fn on_the_emulated_gpu_a_killed_run_goes_on() {
     let at = |name: &str| top.path().join(name);
     let base = completion::base(top.path());
     completion::jsonl(&at("pairs.jsonl"), &completion::words()[..36]);
+    goes_on(&at, &base, "");
+}
+
+#[test]
+fn on_the_emulated_gpu_adapters_go_on() {
+    let top = tempfile::tempdir().unwrap();
+    let at = |name: &str| top.path().join(name);
+    let base = completion::base(top.path());
+    completion::jsonl(&at("pairs.jsonl"), &completion::words()[..24]);
+    goes_on(&at, &base, "--lora 4");
+}
+
+fn goes_on(at: &dyn Fn(&str) -> PathBuf, base: &Path, flags: &str) {
     let (whole, killed) = (at("whole"), at("killed"));
     let fresh = |out: &Path| {
         let mut command = emulated(
             "finetune complete --device cuda --precision bf16 --epochs 3 --batch 2 --dropout 0.1 --lr 3e-3 --patience 0 \
              --valid-share 0.2 --test-share 0.1 --max-new-tokens 3 --eval-every 3 --checkpoint-every 1",
         );
-        command.arg(&base).arg("--train").arg(at("pairs.jsonl")).arg("--out").arg(out);
+        command.args(flags.split_whitespace()).arg(base);
+        command.arg("--train").arg(at("pairs.jsonl")).arg("--out").arg(out);
         command
     };
     assert!(fresh(&whole).output().unwrap().status.success());

@@ -1,5 +1,6 @@
 //! The binary `wikigpt` as a user runs it.
 
+mod adapters;
 mod bad_input;
 mod classify;
 mod classify_cuda;

@@ -35,7 +35,7 @@ def main() -> None:
 
     disable_progress_bar()
     # What PEFT cannot find, or does not know, it says in a warning.
-    warnings.simplefilter("error")
+    warnings.simplefilter("error", UserWarning)
     settings = PeftConfig.from_pretrained(args.folder)
     base = settings.base_model_name_or_path
     if settings.task_type == "SEQ_CLS":

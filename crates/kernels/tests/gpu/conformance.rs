@@ -67,6 +67,7 @@ conformance! {
     gelu: Full, "gelu";
     dropout: Full, "dropout";
     cross_entropy: Full, "cross_entropy";
+    sample: Full, "sample";
     optimizer: Full, "sum", "global_norm", "adamw";
 }
 

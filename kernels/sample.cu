@@ -19,7 +19,7 @@
 //   there, once for the total of the weights, once for the draw, and once or twice a filter (32 times and one at most); else
 //   each pass reads the row again.
 // launch: a block of up to 1024 threads a row, ⌈V/32⌉ warps if that is less; grid B.
-// shared memory: static, 7.5 KiB; if staged, dynamic, V words rounded up to 16 bytes; 197 KiB for GPT-2's vocabulary.
+// shared memory: static, 6 KiB; if staged, dynamic, V words rounded up to 16 bytes; 197 KiB for GPT-2's vocabulary.
 // assumes: V up to 2²³; no two rows alike. Any alignment; accesses of four elements where logits begin at a multiple of 16 bytes and Vp
 //   is a multiple of 4. Knobs may be anything: what is drawn by nonsense is a token or IGNORE.
 
@@ -29,7 +29,7 @@
 
 constexpr int MAX_WARPS = 32, MAX_THREADS = MAX_WARPS * WARP;
 // Places at which a pass cuts an interval.
-constexpr int CUTS = 3;
+constexpr int CUTS = 2;
 // Weights are numbers of 2^-40: 2^23 of them fit 64 bits.
 constexpr float UNIT = 1099511627776.0f;
 // e^-29 is less than half of one.
@@ -58,19 +58,24 @@ __device__ __forceinline__ float penalized(float x, float penalty) {
     return x > -INFINITE && x < INFINITE ? fminf(fmaxf(by, -LARGEST), LARGEST) : x;
 }
 
-// A row of logits; `seen` is null where nothing is penalized, `kept` where the row is not staged.
+// Where a row's keys are kept.
+__device__ __forceinline__ uint32* kept() {
+    return reinterpret_cast<uint32*>(dynamic);
+}
+
+// A row of logits; `seen` is null where nothing is penalized. Its keys are kept if it is staged.
 struct Row {
     const Act* logits;
     const uint32* seen;
-    const uint32* kept;
     float penalty;
     int V;
+    bool staged;
 
     __device__ __forceinline__ uint32 key(float x, uint32 word, int v) const {
         return key_of(seen && word >> v % 32 & 1 ? penalized(x, penalty) : x);
     }
     __device__ __forceinline__ uint32 key(int v) const {
-        if (kept) return kept[v];
+        if (staged) return kept()[v];
         return key(widen(logits[v]), seen ? seen[v / 32] : 0, v);
     }
 };
@@ -134,7 +139,7 @@ struct Block {
     template <typename F>
     __device__ __forceinline__ void each(const Row& row, F f) const {
         const int last = end(row.V);
-#pragma unroll 4
+#pragma unroll 2
         for (int from = begin(row.V); from < last; from += WARP) f(from + lane < last ? row.key(from + lane) : 0);
     }
 };
@@ -167,23 +172,24 @@ __device__ __forceinline__ uint32 least_kept(Block& block, const Row& row, const
                                              uint64 above_lo, uint32* list, int* listed) {
     uint64 above_hi = 0, at_hi = 0;
     while (hi - lo > 1 && above_lo - above_hi > blockDim.x) {
-        // Between values, where few large logits are soon apart from many small ones; and between keys, which halves what is left.
-        const float low = value_of(lo), high = value_of(hi);
-        const auto inside = [&](uint32 key) { return min(max(key, lo + 1), hi - 1); };
-        const uint32 a = inside(key_of(0.5f * low + 0.5f * high)), b = inside(key_of(0.25f * low + 0.75f * high));
-        const uint32 c = inside(lo + (hi - lo) / 2), least = min(a, b), most = max(a, b);
-        const uint32 cut[CUTS] = {min(least, c), max(least, min(most, c)), max(most, c)};
+        // Nearer the larger of two values, where few large logits are soon apart from many small ones; and between two keys, which halves what
+        // is left.
+        const uint32 value = key_of(0.25f * value_of(lo) + 0.75f * value_of(hi)), key = lo + (hi - lo) / 2;
+        const uint32 inside = min(max(value, lo + 1), hi - 1);
+        const uint32 cut[CUTS] = {min(inside, key), max(inside, key)};
         // How many, and what they measure.
         uint64 sums[2 * CUTS] = {};
+        uint32 counts[CUTS] = {};
         block.each(row, [&](uint32 key) {
-            if (key > cut[0]) {
-                const uint64 own = measure.of(key);
+            if (key <= cut[0]) return;
+            const uint64 own = measure.of(key);
 #pragma unroll
-                for (int i = 0; i < CUTS; i++) {
-                    if (key > cut[i]) sums[i]++, sums[CUTS + i] += own;
-                }
+            for (int i = 0; i < CUTS; i++) {
+                if (key > cut[i]) counts[i]++, sums[CUTS + i] += own;
             }
         });
+#pragma unroll
+        for (int i = 0; i < CUTS; i++) sums[i] = counts[i];
         block.reduce<Sum64>(sums);
         uint64 to = above_hi, at = at_hi;
         uint32 low_cut = lo, high_cut = hi;
@@ -264,7 +270,7 @@ __device__ __forceinline__ uint32 token_at(Block& block, const Row& row, const W
 // Reads the row once: keeps its keys if there is somewhere to, finds the largest with the first token that has it, and the least that is
 // not EXCLUDED, as max(~key).
 template <int W>
-__device__ __forceinline__ void read(const Block& block, const Row& row, uint32* kept, uint64 (&most)[2]) {
+__device__ __forceinline__ void read(const Block& block, const Row& row, uint64 (&most)[2]) {
     // Tokens of a warp at once, and their words of `seen`, which its first lanes read.
     constexpr int TOGETHER = WARP * W;
     const int step = block.warps * TOGETHER;
@@ -286,11 +292,11 @@ __device__ __forceinline__ void read(const Block& block, const Row& row, uint32*
             most[0] = Max64::apply(most[0], place);
             if (keys[i] > EXCLUDED) most[1] = Max64::apply(most[1], ~keys[i]);
         }
-        if (!kept) continue;
+        if (!row.staged) continue;
         if constexpr (W == 4) {
-            *reinterpret_cast<uint4*>(kept + v) = make_uint4(keys[0], keys[1], keys[2], keys[3]);
+            *reinterpret_cast<uint4*>(kept() + v) = make_uint4(keys[0], keys[1], keys[2], keys[3]);
         } else {
-            kept[v] = keys[0];
+            kept()[v] = keys[0];
         }
     }
 }
@@ -313,12 +319,11 @@ extern "C" __global__ void __launch_bounds__(MAX_THREADS)
     // Before any barrier, and so before who writes the token.
     if (threadIdx.x == 0) tokens[b] = IGNORE;
 
-    uint32* const kept = staged ? reinterpret_cast<uint32*>(dynamic) : nullptr;
-    const Row row{logits + static_cast<size_t>(b) * Vp, penalty == 1.0f ? nullptr : held, kept, penalty, V};
+    const Row row{logits + static_cast<size_t>(b) * Vp, penalty == 1.0f ? nullptr : held, penalty, V, staged != 0};
     // The largest key with its first token; the least as its complement.
     uint64 most[2] = {};
-    if (Vp % 4 == 0 && aligned_16(logits)) read<4>(block, row, kept, most);
-    else read<1>(block, row, kept, most);
+    if (Vp % 4 == 0 && aligned_16(logits)) read<4>(block, row, most);
+    else read<1>(block, row, most);
     // Its barrier is that of what is kept, too.
     block.reduce<Max64>(most);
     const uint32 max = static_cast<uint32>(most[0] >> 32);

@@ -10,7 +10,7 @@ use crate::{Gpu, Tensor};
 /// The most threads of a block, which has a row; shared memory that it uses besides the row; and the largest vocabulary whose weights its
 /// sums hold.
 const THREADS: usize = 1024;
-const SCRATCH: usize = 7680;
+const SCRATCH: usize = 6656;
 const LARGEST: usize = 1 << 23;
 
 /// A token for each row of logits.

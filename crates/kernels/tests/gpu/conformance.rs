@@ -101,6 +101,12 @@ fn elsewhere_on_older_devices() {
     }
 }
 
+/// Where a vocabulary's row does not fit into shared memory, each pass reads it again.
+#[test]
+fn elsewhere_rows_that_do_not_fit() {
+    elsewhere("conformance::sample", &[(SHAPES, "50257"), ("WIKIGPT_EMU_ARCH", "sm_86")]);
+}
+
 /// Then every product has the large tiles that it has on a real device at a model's sizes: several of them, in eights and not.
 #[test]
 fn elsewhere_on_one_multiprocessor() {

@@ -28,7 +28,7 @@ impl Sampling {
     pub const GREEDY: Sampling =
         Sampling { temperature: 0.0, top_k: None, top_p: None, repetition_penalty: 1.0, seed: 0 };
 
-    /// Refuses what cannot be drawn by.
+    /// Refuses what cannot be drawn by, in a sentence that begins with its name.
     ///
     /// # Errors
     /// [`Error::Config`] when the temperature is negative or not finite, k is 0, p is not in (0, 1], or the penalty is not above 0 and
@@ -37,18 +37,16 @@ impl Sampling {
         let Sampling { temperature, top_k, top_p, repetition_penalty, .. } = *self;
         let refuse = |message: String| Err(Error::Config(message));
         if !(temperature.is_finite() && temperature >= 0.0) {
-            return refuse(format!("the temperature must be 0 or more, and finite, got {temperature}"));
+            return refuse(format!("temperature {temperature}: must be a number not below 0"));
         }
         if top_k == Some(0) {
-            return refuse("top-k must leave at least one token, got 0".into());
+            return refuse("top-k 0: at least one token has to be left".into());
         }
         if let Some(p) = top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
-            return refuse(format!("top-p must be above 0 and at most 1, got {p}"));
+            return refuse(format!("top-p {p}: must be above 0 and at most 1"));
         }
         if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
-            return refuse(format!(
-                "the repetition penalty must be above 0, and finite, got {repetition_penalty}"
-            ));
+            return refuse(format!("repetition-penalty {repetition_penalty}: must be a number above 0"));
         }
         Ok(())
     }
@@ -133,13 +131,13 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_by_is_refused() {
         let refused = [
-            (Sampling { temperature: -1.0, ..ALL }, "the temperature must be 0 or more"),
-            (Sampling { temperature: f64::NAN, ..ALL }, "the temperature must be 0 or more"),
-            (Sampling { top_k: Some(0), ..ALL }, "top-k must leave at least one token"),
-            (Sampling { top_p: Some(0.0), ..ALL }, "top-p must be above 0"),
-            (Sampling { top_p: Some(1.5), ..ALL }, "top-p must be above 0"),
-            (Sampling { repetition_penalty: 0.0, ..ALL }, "the repetition penalty must be above 0"),
-            (Sampling { repetition_penalty: f64::INFINITY, ..ALL }, "the repetition penalty must be above 0"),
+            (Sampling { temperature: -1.0, ..ALL }, "temperature "),
+            (Sampling { temperature: f64::NAN, ..ALL }, "temperature "),
+            (Sampling { top_k: Some(0), ..ALL }, "top-k 0: "),
+            (Sampling { top_p: Some(0.0), ..ALL }, "top-p "),
+            (Sampling { top_p: Some(1.5), ..ALL }, "top-p "),
+            (Sampling { repetition_penalty: 0.0, ..ALL }, "repetition-penalty "),
+            (Sampling { repetition_penalty: f64::INFINITY, ..ALL }, "repetition-penalty "),
         ];
         for (sampling, sentence) in refused {
             let error = Sampler::new(sampling).unwrap_err().to_string();

@@ -39,6 +39,9 @@ impl<O> Backend<'_, O> {
 /// Keys and values of past positions are kept, so that a step computes one position. When they fill the model's context
 /// the older half is forgotten and the newer half computed anew at the context's first positions: a text may grow without
 /// end, and the model always sees at least half a context of it.
+///
+/// Tokens are drawn on the backend ([`draw`](Generator::draw)), which keeps the logits to itself unless somebody asks for
+/// them ([`logits`](Generator::logits)).
 pub struct Generator<'a, O: Ops> {
     backend: Backend<'a, O>,
     cache: Cache,

@@ -120,12 +120,19 @@ mod tests {
     fn extreme_knobs_stay_possible() {
         assert_eq!(Sampling::GREEDY.knobs(), Knobs::GREEDY);
         for x in [1e-300, 1e300] {
-            let sampling =
-                Sampling { temperature: x, top_p: Some(x.min(1.0)), repetition_penalty: x, ..Sampling::GREEDY };
+            let sampling = Sampling {
+                temperature: x,
+                top_p: Some(x.min(1.0)),
+                repetition_penalty: x,
+                ..Sampling::GREEDY
+            };
             let Knobs { temperature, top_p, penalty, .. } = sampling.knobs();
             assert!([temperature, top_p, penalty].iter().all(|x| *x > 0.0 && x.is_finite()), "{x}");
         }
-        assert_eq!(Sampling { top_k: Some(40), ..ALL }.knobs(), Knobs { temperature: 1.0, top_k: 40.0, ..Knobs::GREEDY });
+        assert_eq!(
+            Sampling { top_k: Some(40), ..ALL }.knobs(),
+            Knobs { temperature: 1.0, top_k: 40.0, ..Knobs::GREEDY }
+        );
     }
 
     #[test]

@@ -77,13 +77,8 @@ fn no_step_allocates() {
     assert_eq!(allocations(|| come_and_go(&mut generator)), 0);
 
     // And once a text has been penalized.
-    let sampling = Sampling {
-        temperature: 0.9,
-        top_k: Some(9),
-        top_p: Some(0.9),
-        repetition_penalty: 1.2,
-        seed: 1,
-    };
+    let sampling =
+        Sampling { temperature: 0.9, top_k: Some(9), top_p: Some(0.9), repetition_penalty: 1.2, seed: 1 };
     let mut sampler = Sampler::new(sampling).unwrap();
     generator.draw(1, &mut sampler).unwrap();
     let draws = || {

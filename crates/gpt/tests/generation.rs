@@ -361,9 +361,8 @@ fn penalized(logits: &[f32], text: &[u32], penalty: f32) -> u32 {
 fn the_penalty_is_for_what_a_text_holds() {
     let config = config(8);
     let mut generator = Generator::new(Reference::new(), &config, &params(&config), 3).unwrap();
-    let penal = |penalty: f64| {
-        Sampler::new(Sampling { repetition_penalty: penalty, ..Sampling::GREEDY }).unwrap()
-    };
+    let penal =
+        |penalty: f64| Sampler::new(Sampling { repetition_penalty: penalty, ..Sampling::GREEDY }).unwrap();
     let mut texts: [Vec<u32>; 3] = [vec![3, 4, 5, 3], vec![7], vec![1, 2]];
     let mut changed = 0;
     let mut check = |generator: &mut Generator<Reference>, slot: usize, text: &[u32]| {

@@ -589,9 +589,9 @@ pub fn sample(
         }
         _ => B,
     };
-    let write =
-        [Arg::shaped(OP, "tokens", tokens, &[B])?, Arg::optional(OP, "seen", seen, &[many, words])?];
-    let read = [Arg::shaped(OP, "logits", logits, &[B, Vp])?, Arg::shaped(OP, "knobs", knobs, &[B, Knobs::LEN])?];
+    let write = [Arg::shaped(OP, "tokens", tokens, &[B])?, Arg::optional(OP, "seen", seen, &[many, words])?];
+    let read =
+        [Arg::shaped(OP, "logits", logits, &[B, Vp])?, Arg::shaped(OP, "knobs", knobs, &[B, Knobs::LEN])?];
     let tokens = [
         Arg::shaped(OP, "uniforms", uniforms, &[B])?,
         Arg::optional(OP, "rows", seen_rows, &[B])?.distinct(many),

@@ -18,8 +18,16 @@ const NEAR: f64 = 1e-5;
 /// (B, V, Vp).
 type Shape = (usize, usize, usize);
 /// A vocabulary of one token, of less than a word's bits, of a few more than a warp's and a block's threads.
-const SHAPES: [Shape; 8] =
-    [(1, 1, 1), (1, 1, 8), (3, 7, 7), (12, 50, 128), (14, 129, 256), (2, 128, 128), (14, 1061, 1152), (3, 2500, 2501)];
+const SHAPES: [Shape; 8] = [
+    (1, 1, 1),
+    (1, 1, 8),
+    (3, 7, 7),
+    (12, 50, 128),
+    (14, 129, 256),
+    (2, 128, 128),
+    (14, 1061, 1152),
+    (3, 2500, 2501),
+];
 const LARGE: [Shape; 3] = [(65, 257, 384), (2, 50_257, 50_304), (14, 5000, 5003)];
 
 const ALL: Knobs = Knobs { temperature: 1.0, ..Knobs::GREEDY };
@@ -106,7 +114,8 @@ impl Given {
         let (_, V, Vp) = self.shape;
         let step = u32::MAX / (count as u32 - 1);
         let words = V.div_ceil(32);
-        let uniforms = (0..count as u32).map(|i| if i + 1 == count as u32 { u32::MAX } else { i * step }).collect();
+        let uniforms =
+            (0..count as u32).map(|i| if i + 1 == count as u32 { u32::MAX } else { i * step }).collect();
         Given {
             shape: (count, V, Vp),
             logits: self.logits[..Vp].repeat(count),
@@ -198,7 +207,11 @@ impl Given {
         let Some(own) = x.get(token as usize).copied() else { return Err("it is no token".into()) };
         if temperature == 0.0 {
             let first = x.iter().position(|x| *x == max);
-            return if first == Some(token as usize) { Ok(()) } else { Err(format!("{first:?} is the likeliest")) };
+            return if first == Some(token as usize) {
+                Ok(())
+            } else {
+                Err(format!("{first:?} is the likeliest"))
+            };
         }
         let mut sorted = x.clone();
         sorted.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -266,7 +279,8 @@ pub(super) fn cases(c: &mut Cases) {
     // Among many, of which some are as likely: a block has more to do than its threads at once.
     for (number, knobs) in [(0, KNOBS[4]), (1, KNOBS[2]), (2, Knobs { top_k: 700.0, top_p: 0.95, ..ALL })] {
         c.computes(OP, format!("1500 tokens, {number}"), move |r| {
-            let given = Given::new(r, (1, 1500, 1504), if number == 1 { Logits::Usual } else { Logits::Ties });
+            let given =
+                Given::new(r, (1, 1500, 1504), if number == 1 { Logits::Usual } else { Logits::Ties });
             Given { knobs: vec![knobs], ..given }.spread(7).call()
         });
     }

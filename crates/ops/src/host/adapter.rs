@@ -535,9 +535,8 @@ impl<K: Kernels> Ops for Host<K> {
         V: usize,
         Vp: usize,
     ) -> Result {
-        let ([tokens, seen], [logits, knobs], [uniforms, rows]) = self
-            .memory
-            .token_views(args::sample(tokens, seen, logits, knobs, uniforms, rows, B, V, Vp)?)?;
+        let ([tokens, seen], [logits, knobs], [uniforms, rows]) =
+            self.memory.token_views(args::sample(tokens, seen, logits, knobs, uniforms, rows, B, V, Vp)?)?;
         self.kernels.sample(tokens, present_mut(seen), logits, knobs, uniforms, present(rows), V, Vp);
         Ok(())
     }

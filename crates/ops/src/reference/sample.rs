@@ -28,10 +28,10 @@ pub fn forward<F: Float>(
     let mut candidates = Vec::new();
     for (b, token) in tokens.iter_mut().enumerate() {
         let row = rows.map_or(b, |rows| rows[b] as usize);
-        let mut seen = seen.as_mut().map(|seen| &mut seen[row * words..][..words]);
+        let seen = seen.as_mut().map(|seen| &mut seen[row * words..][..words]);
         let knobs = &knobs[b * Knobs::LEN..][..Knobs::LEN];
         *token = draw(&logits[b * Vp..][..V], seen.as_deref(), knobs, uniforms[b], &mut candidates);
-        mark(seen.as_deref_mut(), *token);
+        mark(seen, *token);
     }
 }
 

@@ -140,7 +140,10 @@ fn drawn(fault: &str, logits: &[f64], seen: Option<&[u32]>, row: Knobs, uniform:
             kept.truncate(k);
             keep(&mut x, &kept);
         }
-        "top-p one less" | "top-p one more" | "top-p drops ties" | "top-p before top-k"
+        "top-p one less"
+        | "top-p one more"
+        | "top-p drops ties"
+        | "top-p before top-k"
         | "top-p before temperature"
             if temperature > 0.0 && row.top_p < 1.0 =>
         {
@@ -203,7 +206,7 @@ impl<F: Float> Kernels for Mutant<F> {
         for (b, token) in tokens.iter_mut().enumerate() {
             let rows = rows.filter(|_| fault != "rows not looked at");
             let row = rows.map_or(b, |rows| rows[b] as usize);
-            let mut own = seen.as_mut().map(|seen| &mut seen[row * words..][..words]);
+            let own = seen.as_mut().map(|seen| &mut seen[row * words..][..words]);
             let of = if fault == "knobs of the first row for all" { 0 } else { b };
             let [temperature, top_k, top_p, penalty] =
                 std::array::from_fn(|i| knobs[of * Knobs::LEN + i].wide() as f32);
@@ -217,7 +220,7 @@ impl<F: Float> Kernels for Mutant<F> {
                 ("token after it marked", at) if at != IGNORE && (at as usize) < V - 1 => mark(own, at + 1),
                 ("marked where nothing is drawn", IGNORE) => mark(own, 0),
                 ("V is Vp", at) if at as usize >= V => {}
-                (_, at) => mark(own.as_deref_mut(), at),
+                (_, at) => mark(own, at),
             }
         }
     }

@@ -27,7 +27,7 @@ fn token_by_token(model: &Path, data: &Path, context: usize, stride: usize) -> V
             start += stride;
         }
         generator.prefill(0, &ids[start..at]).unwrap();
-        let logits: Vec<f64> = generator.logits(0).iter().map(|logit| f64::from(*logit)).collect();
+        let logits: Vec<f64> = generator.logits(0).unwrap().iter().map(|logit| f64::from(*logit)).collect();
         let largest = logits.iter().copied().fold(f64::MIN, f64::max);
         let sum: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
         losses.push(largest + sum.ln() - logits[ids[at] as usize]);

@@ -23,6 +23,7 @@ mod gemm;
 mod layernorm;
 mod matmul;
 mod residual;
+mod sample;
 mod scratch;
 mod share;
 mod simd;
@@ -74,6 +75,7 @@ pub struct CpuKernels {
     /// Scratch that all threads see: packed operands, partial sums.
     shared: Buffer,
     workers: PerWorker,
+    candidates: sample::Scratch,
 }
 
 impl CpuKernels {
@@ -87,7 +89,8 @@ impl CpuKernels {
         }
         let team = Threads::new(threads).map_err(|source| Error::Threads { threads, source })?;
         let workers = PerWorker::new(team.count());
-        Ok(CpuKernels { level, threads: team, shared: Buffer::default(), workers })
+        let candidates = sample::scratch(team.count());
+        Ok(CpuKernels { level, threads: team, shared: Buffer::default(), workers, candidates })
     }
 
     /// Number of threads.
@@ -400,6 +403,20 @@ impl Kernels for CpuKernels {
         scale: f32,
     ) {
         cross_entropy::forward_backward(self, losses, logits, targets, weights, V, Vp, scale);
+    }
+
+    fn sample(
+        &mut self,
+        tokens: &mut [u32],
+        seen: Option<&mut [u32]>,
+        logits: &[f32],
+        knobs: &[f32],
+        uniforms: &[u32],
+        rows: Option<&[u32]>,
+        V: usize,
+        Vp: usize,
+    ) {
+        sample::forward(self, tokens, seen, logits, knobs, uniforms, rows, V, Vp);
     }
 
     fn sum(&mut self, inp: &[f32]) -> f32 {

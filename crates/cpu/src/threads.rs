@@ -200,21 +200,21 @@ impl Shared {
 
 /// A slice that tasks write in parts.
 #[derive(Clone, Copy)]
-pub struct Parts<'a> {
-    start: *mut f32,
+pub struct Parts<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    life: std::marker::PhantomData<&'a mut [f32]>,
+    life: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `Parts` stands for an exclusive borrow of f32s, which may be used from any thread; who calls `part` keeps
-// the parts in use at one time apart.
-unsafe impl Send for Parts<'_> {}
+// SAFETY: a `Parts` stands for an exclusive borrow of elements that may be sent to any thread; who calls `part` keeps the parts
+// in use at one time apart.
+unsafe impl<T: Send> Send for Parts<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Parts<'_> {}
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
-impl<'a> Parts<'a> {
+impl<'a, T> Parts<'a, T> {
     /// Takes a slice to be handed out in parts.
-    pub fn new(slice: &'a mut [f32]) -> Self {
+    pub fn new(slice: &'a mut [T]) -> Self {
         Parts { start: slice.as_mut_ptr(), len: slice.len(), life: std::marker::PhantomData }
     }
 
@@ -226,7 +226,7 @@ impl<'a> Parts<'a> {
     /// # Safety
     /// No other part that is in use meanwhile may share an element with this one.
     #[allow(clippy::mut_from_ref)] // the point of the type: the caller keeps parts disjoint
-    pub unsafe fn part(&self, start: usize, len: usize) -> &'a mut [f32] {
+    pub unsafe fn part(&self, start: usize, len: usize) -> &'a mut [T] {
         assert!(start <= self.len && len <= self.len - start, "a part reaches past its slice");
         // SAFETY: inside the borrowed slice, as just checked; the caller keeps parts disjoint.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
@@ -237,7 +237,7 @@ impl<'a> Parts<'a> {
     ///
     /// # Panics
     /// If they do not lie inside the slice.
-    pub fn block(&self, start: usize, rows: usize, stride: usize, cols: usize) -> *mut f32 {
+    pub fn block(&self, start: usize, rows: usize, stride: usize, cols: usize) -> *mut T {
         assert!(rows > 0 && start + (rows - 1) * stride + cols <= self.len, "a block reaches past its slice");
         self.start.wrapping_add(start)
     }

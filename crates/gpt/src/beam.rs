@@ -2,6 +2,7 @@
 
 use wikigpt_ops::Ops;
 
+use crate::sampler::damaged;
 use crate::{Error, Generator, Result};
 
 /// How a beam search goes.
@@ -115,18 +116,15 @@ impl Beam {
     }
 
     /// The best 2·width continuations, the likeliest first; of equal ones that of the earlier text and the smaller token.
-    fn best<O: Ops>(&self, generator: &Generator<O>, running: &[Running]) -> Result<Vec<Step>> {
+    fn best<O: Ops>(&self, generator: &mut Generator<O>, running: &[Running]) -> Result<Vec<Step>> {
         let most = 2 * self.width;
         let mut steps = Vec::new();
         let alive = |text: &&Running| text.log_probability > f64::NEG_INFINITY;
         for (parent, text) in running.iter().enumerate().filter(|(_, text)| alive(text)) {
-            let logits = generator.logits(parent);
+            let logits = generator.logits(parent)?;
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            if let Some(at) = logits.iter().position(|logit| logit.is_nan() || *logit == f32::INFINITY) {
-                return Err(Error::Config(format!(
-                    "the logit of token {at} is {}: the model's weights are damaged or diverged",
-                    logits[at]
-                )));
+            if let Some(error) = damaged(logits) {
+                return Err(error);
             }
             let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
             let lse = f64::from(largest) + sum.ln();

@@ -7,10 +7,11 @@ use crate::arena::size;
 use crate::attention::attention;
 use crate::batch::Text;
 use crate::block::Attend;
+use crate::drawing::{Drawing, Pass};
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
 use crate::tensors::Tensors;
-use crate::{Config, Error, Layout, Result};
+use crate::{Config, Error, Layout, Result, Sampler};
 
 /// Positions of a prompt that go through the model at once.
 const PIECE: usize = 128;
@@ -38,6 +39,9 @@ impl<O> Backend<'_, O> {
 /// Keys and values of past positions are kept, so that a step computes one position. When they fill the model's context
 /// the older half is forgotten and the newer half computed anew at the context's first positions: a text may grow without
 /// end, and the model always sees at least half a context of it.
+///
+/// Tokens are drawn on the backend ([`draw`](Generator::draw)), which keeps the logits to itself unless somebody asks for
+/// them ([`logits`](Generator::logits)).
 pub struct Generator<'a, O: Ops> {
     backend: Backend<'a, O>,
     cache: Cache,
@@ -120,13 +124,57 @@ impl<'a, O: Ops> Generator<'a, O> {
         self.cache.fork(self.backend.get(), from, to)
     }
 
-    /// The logits (V) of what comes after the last token given in a slot; 0 before the first.
+    /// Draws what comes after the last token given in a slot of the last prompt or step. To go on with it, it has to be given to
+    /// [`step`](Generator::step). The tokens that the repetition penalty is about are those given in the slot since its prompt began.
     ///
-    /// # Panics
-    /// When there is no such slot.
-    pub fn logits(&self, slot: usize) -> &[f32] {
-        let V = self.cache.shape.V;
-        &self.cache.logits[slot * V..][..V]
+    /// ```
+    /// use wikigpt_gpt::{Config, Generator, Sampler, Sampling, init};
+    /// use wikigpt_ops::reference::Reference;
+    ///
+    /// let config = Config { n_embd: 16, context: 8, ..Config::preset("tiny", 256)? };
+    /// let mut generator = Generator::new(Reference::new(), &config, &init(&config, 42)?, 1)?;
+    /// let mut sampler = Sampler::new(Sampling { temperature: 0.8, top_k: Some(50), ..Sampling::GREEDY })?;
+    /// let mut text = b"A sparse".map(u32::from).to_vec();
+    /// generator.prefill(0, &text)?;
+    /// for _ in 0..4 {
+    ///     let token = generator.draw(0, &mut sampler)?;
+    ///     text.push(token);
+    ///     generator.step(&[(0, token)])?;
+    /// }
+    /// # assert_eq!(text.len(), 12);
+    /// # Ok::<(), wikigpt_gpt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the last prompt or step was not the slot's, a logit is NaN or +∞, or none is finite; [`Error::Ops`] when
+    /// the device fails.
+    pub fn draw(&mut self, slot: usize, sampler: &mut Sampler) -> Result<u32> {
+        let (ops, (drawing, pass, _)) = (self.backend.get(), self.cache.last());
+        drawing.draw(ops, &pass, &mut [(slot, sampler)])?;
+        drawing.token(ops, &pass, slot)
+    }
+
+    /// The same for several slots of the last step at once: a token for each, in their order, or why there is none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the last prompt or step was not one of the slots'; [`Error::Ops`] when the device fails.
+    pub fn draw_each(&mut self, samplers: &mut [(usize, &mut Sampler)]) -> Result<Vec<Result<u32>>> {
+        if samplers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (ops, (drawing, pass, _)) = (self.backend.get(), self.cache.last());
+        drawing.draw(ops, &pass, samplers)?;
+        Ok(samplers.iter().map(|(slot, _)| drawing.token(ops, &pass, *slot)).collect())
+    }
+
+    /// The logits (V) of what comes after the last token given in a slot of the last prompt or step, copied from the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the last prompt or step was not the slot's; [`Error::Ops`] when the device fails.
+    pub fn logits(&mut self, slot: usize) -> Result<&[f32]> {
+        let (ops, (_, pass, arriving)) = (self.backend.get(), self.cache.last());
+        ops.download(arriving, pass.row(pass.row_of(slot)?))?;
+        Ok(&arriving[..pass.V])
     }
 
     /// How much the last token given in a slot looks at each token that the model sees, itself included: the last layer's
@@ -183,11 +231,10 @@ struct Cache {
     pos: Vec<usize>,
     /// The slots of the last pass, in its order.
     passed: Vec<usize>,
-    /// Tokens on their way to the device, and logits (B,Vp) on theirs from it.
+    drawing: Drawing,
+    /// Tokens on their way to the device, and logits (Vp) on theirs from it.
     staging: Vec<u32>,
     arriving: Vec<f32>,
-    /// (slots,V).
-    logits: Vec<f32>,
 }
 
 /// The number of the sequence of ops that a step of B slots is, but for B: apart from those of a
@@ -230,8 +277,8 @@ impl Cache {
             pos: vec![0; slots],
             passed: Vec::with_capacity(slots),
             staging: vec![0; most],
-            arriving: vec![0.0; size(&[slots, shape.Vp])?],
-            logits: vec![0.0; size(&[slots, shape.V])?],
+            drawing: Drawing::new(ops, slots, shape.V)?,
+            arriving: vec![0.0; shape.Vp],
         })
     }
 
@@ -241,6 +288,7 @@ impl Cache {
             let _ = ops.free(slot);
         }
         let _ = ops.free(self.kv).and(ops.free(self.acts)).and(ops.free(self.stats));
+        self.drawing.free(ops);
     }
 
     /// Refuses a slot that is not there, and a token that is none.
@@ -280,7 +328,7 @@ impl Cache {
         self.read(ops, slot, self.pos[slot], tokens)
     }
 
-    /// Has a slot hold tokens from position `pos` on, and takes the logits of what comes after them.
+    /// Has a slot hold tokens from position `pos` on, and computes the logits of what comes after them.
     fn read<O: Ops>(&mut self, ops: &mut O, slot: usize, pos: usize, tokens: &[u32]) -> Result {
         if tokens.is_empty() {
             return Err(Error::Config("a prompt needs at least one token".into()));
@@ -293,9 +341,23 @@ impl Cache {
         }
         self.history[slot * Tmax + pos..][..tokens.len()].copy_from_slice(tokens);
         self.pos[slot] = pos;
+        self.passed.clear();
         self.compute(ops, slot, end)?;
         model::last_logits_forward(ops, self.pass_of(tokens.len()), &self.w, &self.a)?;
-        self.take_logits(ops, [slot].into_iter())
+        ops.upload(self.rows.slice(0..1), &[slot as u32])?;
+        match pos {
+            0 => self.drawing.begin(slot, tokens),
+            _ => self.drawing.extend(slot, tokens),
+        }
+        self.passed.push(slot);
+        Ok(())
+    }
+
+    /// What draws, the logits of the last pass, and where those of a sequence may be put.
+    fn last(&mut self) -> (&mut Drawing, Pass<'_>, &mut [f32]) {
+        let Cache { drawing, a, passed, rows, shape, arriving, .. } = self;
+        let rows = rows.slice(0..passed.len());
+        (drawing, Pass { logits: a.logits, slots: passed, rows, V: shape.V }, arriving)
     }
 
     /// The last pass in which so many positions of a slot are computed.
@@ -343,6 +405,7 @@ impl Cache {
             return Ok(());
         }
         let Tmax = self.Tmax;
+        self.passed.clear();
         for (slot, token) in next {
             if self.pos[*slot] == Tmax {
                 // The newer half, less one for the token that comes.
@@ -377,19 +440,10 @@ impl Cache {
         model::forward_attending(ops, shape, &self.w, &self.a, text, Regularize::NONE, attend)?;
         model::last_logits_forward(ops, shape, &self.w, &self.a)?;
         ops.submit()?;
-        next.iter().for_each(|(slot, _)| self.pos[*slot] += 1);
-        self.take_logits(ops, next.iter().map(|(slot, _)| *slot))
-    }
-
-    /// Takes the logits of the last pass, whose sequences have these slots.
-    fn take_logits<O: Ops>(&mut self, ops: &mut O, slots: impl ExactSizeIterator<Item = usize>) -> Result {
-        let Shape { V, Vp, .. } = self.shape;
-        self.passed.clear();
-        let arriving = &mut self.arriving[..slots.len() * Vp];
-        ops.download(arriving, self.a.logits)?;
-        for (slot, row) in slots.zip(arriving.chunks_exact(Vp)) {
-            self.logits[slot * V..][..V].copy_from_slice(&row[..V]);
-            self.passed.push(slot);
+        for (slot, token) in next {
+            self.pos[*slot] += 1;
+            self.drawing.go_on(*slot, *token);
+            self.passed.push(*slot);
         }
         Ok(())
     }
@@ -397,10 +451,9 @@ impl Cache {
     fn attention<O: Ops>(&mut self, ops: &mut O, slot: usize) -> Result<Vec<f32>> {
         self.check(slot, &[])?;
         let (Tmax, Shape { C, HS, .. }) = (self.Tmax, self.shape);
-        let row = self.passed.iter().position(|passed| *passed == slot);
-        let last = self.layers.last().zip(self.a.blocks.last());
-        let (Some(row), Some(((keys, _), block))) = (row, last) else {
-            return Err(Error::Config(format!("the last prompt or step was not slot {slot}'s")));
+        let row = self.last().1.row_of(slot)?;
+        let Some(((keys, _), block)) = self.layers.last().zip(self.a.blocks.last()) else {
+            return Err(Error::Config("the model has no layer that looks at anything".into()));
         };
         // All blocks share one block's memory, which nothing after the last attention writes to: (B,T,3C).
         let T = block.qkv.len / (self.passed.len() * 3 * C);
@@ -418,7 +471,7 @@ impl Cache {
         if from == to {
             return Ok(());
         }
-        let (Tmax, Shape { C, V, .. }) = (self.Tmax, self.shape);
+        let (Tmax, C) = (self.Tmax, self.shape.C);
         let pos = self.pos[from];
         for (keys, values) in &self.layers {
             for cache in [keys, values] {
@@ -427,7 +480,7 @@ impl Cache {
             }
         }
         self.history.copy_within(from * Tmax..from * Tmax + pos, to * Tmax);
-        self.logits.copy_within(from * V..(from + 1) * V, to * V);
+        self.drawing.fork(from, to);
         self.pos[to] = pos;
         Ok(())
     }

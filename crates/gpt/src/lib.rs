@@ -35,6 +35,7 @@ mod batch;
 mod beam;
 mod block;
 mod config;
+mod drawing;
 mod error;
 mod evaluator;
 pub mod files;

@@ -34,7 +34,7 @@ struct Writing {
 /// the jobs beside it, but for the rounding of products on devices that choose their tiles by the number of rows.
 ///
 /// # Errors
-/// Those of [`Sampler::new`], [`Sampler::sample`], [`Generator::prefill`] and [`Generator::step`].
+/// Those of [`Sampler::new`], [`Generator::prefill`], [`Generator::step`] and [`Generator::draw`].
 pub fn write<O: Ops>(
     generator: &mut Generator<O>,
     jobs: impl IntoIterator<Item = Job>,
@@ -43,7 +43,6 @@ pub fn write<O: Ops>(
     let mut jobs = jobs.into_iter().enumerate().filter(|(_, job)| job.most > 0);
     let mut free: Vec<usize> = (0..generator.slots()).rev().collect();
     let mut all: Vec<Writing> = Vec::new();
-    let mut next = Vec::new();
     loop {
         while let Some(slot) = free.pop() {
             let Some((job, Job { prompt, sampling, most })) = jobs.next() else {
@@ -51,33 +50,31 @@ pub fn write<O: Ops>(
                 break;
             };
             let mut sampler = Sampler::new(sampling)?;
-            sampler.see(&prompt);
             generator.prefill(slot, &prompt)?;
-            all.push(Writing { job, slot, sampler, last: 0, left: most });
+            let last = generator.draw(slot, &mut sampler)?;
+            if each(job, last).is_continue() && most > 1 {
+                all.push(Writing { job, slot, sampler, last, left: most - 1 });
+            } else {
+                free.push(slot);
+            }
         }
         if all.is_empty() {
             return Ok(());
         }
-        let mut wrong = None;
+        let next: Vec<_> = all.iter().map(|writing| (writing.slot, writing.last)).collect();
+        generator.step(&next)?;
+        let mut samplers: Vec<_> =
+            all.iter_mut().map(|writing| (writing.slot, &mut writing.sampler)).collect();
+        let drawn: Result<Vec<u32>> = generator.draw_each(&mut samplers)?.into_iter().collect();
+        let mut drawn = drawn?.into_iter();
         all.retain_mut(|writing| {
-            let Writing { job, slot, sampler, last, left } = writing;
-            match sampler.sample(generator.logits(*slot)) {
-                Ok(token) => (*last, *left) = (token, *left - 1),
-                Err(error) => wrong = Some(error),
-            }
-            let goes_on = wrong.is_none() && each(*job, *last).is_continue() && *left > 0;
+            let Some(token) = drawn.next() else { return false };
+            (writing.last, writing.left) = (token, writing.left - 1);
+            let goes_on = each(writing.job, token).is_continue() && writing.left > 0;
             if !goes_on {
-                free.push(*slot);
+                free.push(writing.slot);
             }
             goes_on
         });
-        if let Some(error) = wrong {
-            return Err(error);
-        }
-        next.clear();
-        next.extend(all.iter().map(|writing| (writing.slot, writing.last)));
-        if !next.is_empty() {
-            generator.step(&next)?;
-        }
     }
 }

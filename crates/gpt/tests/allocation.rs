@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wikigpt_cpu::cpu;
-use wikigpt_gpt::{Batch, Config, Generator, Regularize, Trainer, init};
+use wikigpt_gpt::{Batch, Config, Generator, Regularize, Sampler, Sampling, Trainer, init};
 use wikigpt_ops::reference::Reference;
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
@@ -75,6 +75,21 @@ fn no_step_allocates() {
     (0..3).for_each(|slot| generator.prefill(slot, &tokens[..8]).unwrap());
     generator.step(&[(0, 1), (1, 1), (2, 1)]).unwrap();
     assert_eq!(allocations(|| come_and_go(&mut generator)), 0);
+
+    // And once a text has been penalized.
+    let sampling =
+        Sampling { temperature: 0.9, top_k: Some(9), top_p: Some(0.9), repetition_penalty: 1.2, seed: 1 };
+    let mut sampler = Sampler::new(sampling).unwrap();
+    generator.draw(1, &mut sampler).unwrap();
+    let draws = || {
+        for slot in [0, 2] {
+            generator.prefill(slot, &tokens[..3]).unwrap();
+            let token = generator.draw(slot, &mut sampler).unwrap();
+            generator.step(&[(slot, token)]).unwrap();
+            generator.draw(slot, &mut sampler).unwrap();
+        }
+    };
+    assert_eq!(allocations(draws), 0);
 }
 
 /// Sequences begin, go on beyond the context, split and leave, by themselves and together.

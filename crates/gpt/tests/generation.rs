@@ -41,8 +41,13 @@ fn window(context: usize, prompt: usize, text: &[u32]) -> &[u32] {
     &text[text.len() - length..]
 }
 
+/// The first of the largest.
 fn argmax(logits: &[f32]) -> u32 {
-    Sampler::new(Sampling::GREEDY).unwrap().sample(logits).unwrap()
+    (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u32
+}
+
+fn greedy() -> Sampler {
+    Sampler::new(Sampling::GREEDY).unwrap()
 }
 
 #[test]
@@ -57,10 +62,10 @@ fn the_cache_changes_nothing_for_three_contexts() {
             let seen = window(context, prompt, &text);
             assert_eq!(generator.window(0), seen.len());
             let expected = uncached(&config, &params, seen);
-            for (a, b) in generator.logits(0).iter().zip(&expected) {
+            for (a, b) in generator.logits(0).unwrap().iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-4, "{a} and {b} after {text:?}");
             }
-            let token = argmax(generator.logits(0));
+            let token = generator.draw(0, &mut greedy()).unwrap();
             assert_eq!(token, argmax(&expected));
             text.push(token);
             generator.step(&[(0, token)]).unwrap();
@@ -84,8 +89,9 @@ fn alone<O: Ops + 'static>(
     generator.prefill(0, prompt).unwrap();
     let mut written = Vec::new();
     for _ in 0..len {
-        let logits = generator.logits(0).to_vec();
-        let token = argmax(&logits);
+        let logits = generator.logits(0).unwrap().to_vec();
+        let token = generator.draw(0, &mut greedy()).unwrap();
+        assert_eq!(token, argmax(&logits));
         written.push((token, logits));
         generator.step(&[(0, token)]).unwrap();
     }
@@ -113,24 +119,34 @@ fn in_company<O: Ops + 'static>(make: impl Fn() -> O, config: &Config, tolerance
     // Which request each slot has, and how many tokens it has written.
     let mut busy: [Option<(usize, usize)>; SLOTS] = [None; SLOTS];
     let (mut waiting, mut done, mut most) = (0, 0, 0);
+    // What a slot of the last pass would write next.
+    let check = |generator: &mut Generator<O>, slot: usize, (request, written): (usize, usize)| {
+        let (token, logits) = &expected[request][written];
+        for (got, want) in generator.logits(slot).unwrap().iter().zip(logits) {
+            assert!((got - want).abs() <= tolerance, "request {request}, token {written}: {got} and {want}");
+        }
+        assert_eq!(
+            generator.draw(slot, &mut greedy()).unwrap(),
+            *token,
+            "request {request}, token {written}"
+        );
+    };
+    let mut stepped = Vec::new();
     for step in 0..100 {
+        for slot in stepped {
+            check(&mut generator, slot, busy[slot].unwrap());
+        }
         while waiting < requests.len() && requests[waiting].1 <= step {
             let Some(slot) = busy.iter().rposition(Option::is_none) else { break };
             generator.prefill(slot, requests[waiting].0).unwrap();
             busy[slot] = Some((waiting, 0));
+            check(&mut generator, slot, (waiting, 0));
             waiting += 1;
         }
         let mut next = Vec::new();
         for (slot, held) in busy.iter_mut().enumerate() {
             let Some((request, written)) = held else { continue };
-            let (token, logits) = &expected[*request][*written];
-            for (got, want) in generator.logits(slot).iter().zip(logits) {
-                assert!(
-                    (got - want).abs() <= tolerance,
-                    "request {request}, token {written}: {got} and {want}"
-                );
-            }
-            assert_eq!(argmax(generator.logits(slot)), *token, "request {request}, token {written}");
+            let token = &expected[*request][*written].0;
             *written += 1;
             if *written == requests[*request].2 {
                 (*held, done) = (None, done + 1);
@@ -144,6 +160,7 @@ fn in_company<O: Ops + 'static>(make: impl Fn() -> O, config: &Config, tolerance
             next.reverse();
         }
         generator.step(&next).unwrap();
+        stepped = next.iter().map(|(slot, _)| *slot).collect();
     }
     assert_eq!((done, most), (requests.len(), SLOTS));
 }
@@ -168,7 +185,9 @@ fn a_fork_goes_its_own_way() {
     generator.step(&[(2, 6)]).unwrap();
     generator.prefill(0, &[1; 7]).unwrap();
     generator.fork(2, 0).unwrap();
-    assert_eq!((generator.window(0), generator.logits(0)), (6, generator.logits(2)));
+    assert_eq!(generator.window(0), 6);
+    let error = generator.logits(2).unwrap_err().to_string();
+    assert!(error.contains("the last prompt or step was not slot 2's"), "{error}");
     generator.fork(2, 2).unwrap();
     // Beyond the context, where tokens from before the fork are computed anew.
     let texts = [[7, 8, 9, 10, 11, 12], [9, 9, 1, 2, 20, 21]];
@@ -179,7 +198,11 @@ fn a_fork_goes_its_own_way() {
             single.prefill(0, &[3, 4, 5, 17, 18]).unwrap();
             single.step(&[(0, 6)]).unwrap();
             text[..=step].iter().for_each(|token| single.step(&[(0, *token)]).unwrap());
-            assert_eq!(generator.logits(slot), single.logits(0), "slot {slot} after {step}");
+            assert_eq!(
+                generator.logits(slot).unwrap(),
+                single.logits(0).unwrap(),
+                "slot {slot} after {step}"
+            );
         }
     }
 }
@@ -192,7 +215,7 @@ fn a_long_prompt_is_computed_in_pieces() {
     let prompt: Vec<u32> = (0..290_u32).map(|i| i * i % 29).collect();
     let mut generator = Generator::new(Reference::new(), &config, &params, 1).unwrap();
     generator.prefill(0, &prompt).unwrap();
-    for (a, b) in generator.logits(0).iter().zip(uncached(&config, &params, &prompt)) {
+    for (a, b) in generator.logits(0).unwrap().iter().zip(uncached(&config, &params, &prompt)) {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }
 }
@@ -217,9 +240,10 @@ fn piece_by_piece<O: Ops + 'static>(make: impl Fn() -> O, tolerance: f32) {
         generator.prefill(1, &[5; 150]).unwrap();
         let mut other = beside.iter();
         let mut step = |generator: &mut Generator<O>, next: &[(usize, u32)]| {
-            let (token, logits) = other.next().unwrap();
-            close(generator.logits(0), logits, "what stands beside");
+            let (token, _) = other.next().unwrap();
             generator.step(&[&[(0, *token)], next].concat()).unwrap();
+            let (_, logits) = other.as_slice().first().unwrap();
+            close(generator.logits(0).unwrap(), logits, "what stands beside");
         };
         let mut read = 0;
         for piece in pieces {
@@ -232,12 +256,14 @@ fn piece_by_piece<O: Ops + 'static>(make: impl Fn() -> O, tolerance: f32) {
             read += piece;
             assert_eq!(generator.window(1), read);
             assert_eq!(generator.attention(1).unwrap().len(), read);
-            step(&mut generator, &[]);
+            if read < prompt.len() {
+                step(&mut generator, &[]);
+            }
         }
         assert_eq!(read, prompt.len());
         for (token, logits) in &expected {
-            close(generator.logits(1), logits, &format!("{pieces:?}"));
-            assert_eq!(argmax(generator.logits(1)), *token, "{pieces:?}");
+            close(generator.logits(1).unwrap(), logits, &format!("{pieces:?}"));
+            assert_eq!(generator.draw(1, &mut greedy()).unwrap(), *token, "{pieces:?}");
             step(&mut generator, &[(1, *token)]);
         }
     }
@@ -264,7 +290,7 @@ fn a_trainer_lends_its_parameters() {
     for _ in 0..2 {
         let mut lent = trainer.generator(1).unwrap();
         lent.prefill(0, &[4, 5]).unwrap();
-        assert_eq!(lent.logits(0), own.logits(0));
+        assert_eq!(lent.logits(0).unwrap(), own.logits(0).unwrap());
     }
     assert_eq!(trainer.params().unwrap(), params);
 }
@@ -287,7 +313,7 @@ fn bad_prompts_are_one_clear_sentence() {
         assert!(message.contains(expected), "{message}");
     }
     generator.prefill(0, &[1, 2]).unwrap();
-    let logits = generator.logits(0).to_vec();
+    let logits = generator.logits(0).unwrap().to_vec();
     let errors: [(&[(usize, u32)], &str); 4] = [
         (&[(0, 3), (1, 3)], "in slot 1: prefill comes first"),
         (&[(0, 3), (0, 4)], "slot 0 is named twice in a step"),
@@ -310,7 +336,98 @@ fn bad_prompts_are_one_clear_sentence() {
     }
     // Nothing has changed.
     generator.step(&[]).unwrap();
-    assert_eq!((generator.window(0), generator.logits(0)), (2, &logits[..]));
+    assert_eq!((generator.window(0), generator.logits(0).unwrap()), (2, &logits[..]));
+    for slot in [1, 7] {
+        let error = generator.draw(slot, &mut greedy()).unwrap_err().to_string();
+        assert_eq!(error, format!("the last prompt or step was not slot {slot}'s"));
+    }
     let error = Generator::new(Reference::new(), &config, &[0.0], 1).err().unwrap().to_string();
     assert!(error.contains("the parameters must hold"), "{error}");
+}
+
+/// The rule on the host: what `draw` has to find on the backend, whatever it has there of the texts.
+fn penalized(logits: &[f32], text: &[u32], penalty: f32) -> u32 {
+    let mut logits = logits.to_vec();
+    for token in text.iter().collect::<std::collections::BTreeSet<_>>() {
+        let x = &mut logits[*token as usize];
+        *x = if *x > 0.0 { *x / penalty } else { *x * penalty };
+    }
+    argmax(&logits)
+}
+
+/// Tokens count as held that are given: prompts, drawn tokens, others than were drawn, those drawn and not given not; beyond the context,
+/// in forks, and in slots that are used again.
+#[test]
+fn the_penalty_is_for_what_a_text_holds() {
+    let config = config(8);
+    let mut generator = Generator::new(Reference::new(), &config, &params(&config), 3).unwrap();
+    let penal =
+        |penalty: f64| Sampler::new(Sampling { repetition_penalty: penalty, ..Sampling::GREEDY }).unwrap();
+    let mut texts: [Vec<u32>; 3] = [vec![3, 4, 5, 3], vec![7], vec![1, 2]];
+    let mut changed = 0;
+    let mut check = |generator: &mut Generator<Reference>, slot: usize, text: &[u32]| {
+        let logits = generator.logits(slot).unwrap().to_vec();
+        let expected = penalized(&logits, text, 3.0);
+        changed += usize::from(expected != argmax(&logits));
+        assert_eq!(generator.draw(slot, &mut penal(3.0)).unwrap(), expected, "slot {slot}: {text:?}");
+        expected
+    };
+    for (slot, text) in texts.iter().enumerate() {
+        generator.prefill(slot, text).unwrap();
+        check(&mut generator, slot, text);
+        check(&mut generator, slot, text);
+    }
+    let mut next: Vec<(usize, u32)> = vec![(2, 9), (0, 10), (1, 11)];
+    for step in 0..14 {
+        generator.step(&next).unwrap();
+        next.iter().for_each(|(slot, token)| texts[*slot].push(*token));
+        // With and without a penalty in one draw; the plain ones leave nothing behind.
+        let (mut plain, mut penalty) = (greedy(), penal(3.0));
+        let mut samplers = [(0, &mut penalty), (1, &mut plain)];
+        let drawn = generator.draw_each(&mut samplers).unwrap();
+        assert_eq!(*drawn[1].as_ref().unwrap(), argmax(generator.logits(1).unwrap()));
+        let mut tokens: Vec<u32> = (0..3).map(|slot| check(&mut generator, slot, &texts[slot])).collect();
+        assert_eq!(*drawn[0].as_ref().unwrap(), tokens[0]);
+        if step % 4 == 3 {
+            tokens[step % 3] = step as u32;
+        }
+        next = [1, 2, 0].into_iter().map(|slot| (slot, tokens[slot])).collect();
+        if step == 6 {
+            generator.fork(1, 0).unwrap();
+            texts[0] = texts[1].clone();
+        }
+        if step == 9 {
+            texts[2] = vec![20, 21];
+            generator.prefill(2, &texts[2]).unwrap();
+            check(&mut generator, 2, &[20, 21]);
+        }
+    }
+    assert!(changed > 10, "{changed}: a penalty that changes nothing proves nothing");
+}
+
+#[test]
+fn logits_that_nothing_can_be_drawn_from_are_named() {
+    let config = config(8);
+    for (wrong, sentence) in [
+        (f32::NAN, "the logit of token 3 is NaN: the model's weights are damaged or diverged"),
+        (f32::INFINITY, "is inf: the model's weights are damaged or diverged"),
+        (f32::NEG_INFINITY, "there is no token to draw: no logit is finite"),
+    ] {
+        let mut params = params(&config);
+        // The final norm gives its bias alone: 1 in the first channel, so that a token's logit is its head's first weight.
+        let layout = wikigpt_gpt::Layout::new(&config).unwrap();
+        params[layout.ln_f.weight.clone()].fill(0.0);
+        let bias = layout.ln_f.bias.clone().unwrap();
+        params[bias.clone()].fill(0.0);
+        params[bias.start] = 1.0;
+        let head = layout.head.clone().unwrap();
+        let tokens = if wrong == f32::NEG_INFINITY { 0..29 } else { 3..4 };
+        for token in tokens {
+            params[head.start + token * config.n_embd] = wrong;
+        }
+        let mut generator = Generator::new(Reference::new(), &config, &params, 1).unwrap();
+        generator.prefill(0, &[1, 2]).unwrap();
+        let error = generator.draw(0, &mut greedy()).unwrap_err().to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
 }

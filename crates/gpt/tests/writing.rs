@@ -38,9 +38,8 @@ fn jobs_write_what_each_writes_alone() {
     let alone = |job: &Job| -> Vec<u32> {
         let (mut generator, mut sampler) = (generator(&config, 1), Sampler::new(job.sampling).unwrap());
         generator.prefill(0, &job.prompt).unwrap();
-        sampler.see(&job.prompt);
         let draw = |_| {
-            let token = sampler.sample(generator.logits(0)).unwrap();
+            let token = generator.draw(0, &mut sampler).unwrap();
             generator.step(&[(0, token)]).unwrap();
             token
         };

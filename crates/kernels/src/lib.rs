@@ -35,6 +35,7 @@ pub mod nvrtc;
 mod ops;
 mod reduce;
 mod residual;
+mod sample;
 mod softmax;
 pub mod source;
 mod staging;

@@ -7,7 +7,7 @@ use cudarc::driver::sys::{CUdeviceptr, CUresult};
 use cudarc::driver::{CudaContext, CudaStream, DriverError};
 use half::bf16;
 use wikigpt_ops::args::{Arg, Args};
-use wikigpt_ops::{Error, Kind, Result, Slot, Tag};
+use wikigpt_ops::{Error, IGNORE, Kind, Result, Slot, Tag};
 
 use crate::staging::Staging;
 
@@ -39,7 +39,7 @@ struct Allocation {
     ptr: CUdeviceptr,
     len: usize,
     tag: Tag,
-    /// Tokens are kept on the host too: so they are checked without waiting for the device.
+    /// Tokens are kept on the host too: so they are checked without waiting for the device. [`IGNORE`] where the device wrote.
     tokens: Vec<u32>,
 }
 
@@ -212,6 +212,10 @@ impl Memory {
                 arg.check_tokens(args.op, &held.tokens[arg.offset..arg.offset + arg.len])?;
             }
         }
+        // What the device writes the host does not know: no op takes it for an index.
+        for arg in args.write.iter().filter(|arg| arg.tag == Tag::Tok) {
+            self.remember(arg, |mirror| mirror.fill(IGNORE));
+        }
         self.last.clear();
         let all = args.write.iter().chain(&args.read).chain(&args.tokens);
         self.last.extend(all.filter(|arg| !arg.absent()));
@@ -236,6 +240,7 @@ impl Memory {
     /// Changes the host's copy of tokens.
     fn remember(&mut self, arg: &Arg, change: impl FnOnce(&mut [u32])) {
         if arg.tag == Tag::Tok
+            && !arg.absent()
             && let Some(Some(held)) = self.allocations.get_mut(arg.allocation as usize)
         {
             change(&mut held.tokens[arg.offset..arg.offset + arg.len]);

@@ -5,7 +5,7 @@ use wikigpt_ops::{Act, AdamW, Dropout, Error, Grad, Kind, Ops, Result, Slot, Sta
 
 use crate::{
     Gpu, adamw, attention, bias, cross_entropy, dropout, embedding, gelu, layernorm, matmul, reduce,
-    residual, softmax, unfused,
+    residual, sample, softmax, unfused,
 };
 
 impl Ops for Gpu {
@@ -543,6 +543,24 @@ impl Ops for Gpu {
             Vp,
             scale,
         )
+    }
+
+    fn sample(
+        &mut self,
+        tokens: Slot<Tok>,
+        seen: Option<Slot<Tok>>,
+        logits: Slot<Act>,
+        knobs: Slot<Stat>,
+        uniforms: Slot<Tok>,
+        rows: Option<Slot<Tok>>,
+        B: usize,
+        V: usize,
+        Vp: usize,
+    ) -> Result {
+        let ([tokens, seen], [logits, knobs], [uniforms, rows]) =
+            self.memory.tensors(&args::sample(tokens, seen, logits, knobs, uniforms, rows, B, V, Vp)?)?;
+        let (seen, rows) = (seen.present(), rows.present());
+        sample::sample(self, tokens, seen, logits, knobs, uniforms, rows, B, V, Vp)
     }
 
     fn sum(&mut self, out: Slot<Stat>, inp: Slot<Stat>) -> Result {

@@ -47,6 +47,7 @@ sources! {
     PEAK = "peak.cu";
     REDUCE = "reduce.cu";
     RESIDUAL = "residual.cu";
+    SAMPLE = "sample.cu";
     SOFTMAX = "softmax.cu";
     UNFUSED = "attention/unfused.cu";
 }

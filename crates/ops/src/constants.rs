@@ -1,4 +1,4 @@
-//! The constants that ops take: dropout and AdamW.
+//! The constants that ops take: dropout, AdamW, and how tokens are drawn.
 
 use crate::philox::philox4x32_10;
 use crate::{Error, Result};
@@ -154,6 +154,35 @@ impl AdamW {
     pub fn corrections(self) -> (f64, f64) {
         let correction = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
         (correction(self.beta1), correction(self.beta2))
+    }
+}
+
+/// How a row's token is drawn: a row of `knobs` in [`Ops::sample`](crate::Ops::sample).
+///
+/// Numbers that are not what is said here draw a token that is unspecified.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knobs {
+    /// Divides the logits; 0 takes the likeliest token, the first of several. Not negative, and finite.
+    pub temperature: f32,
+    /// Only the k likeliest tokens are drawn from, and those as likely as the k-th: a whole number, 0 for all.
+    pub top_k: f32,
+    /// Only the fewest likeliest tokens whose probabilities sum to at least p are drawn from, and those as likely as the last of
+    /// them. Above 0; 1 for all.
+    pub top_p: f32,
+    /// What the logits of tokens that the text holds already are divided or multiplied by. Above 0, and finite; 1 for nothing of this.
+    pub penalty: f32,
+}
+
+impl Knobs {
+    /// Numbers of a row.
+    pub const LEN: usize = 4;
+
+    /// Always the likeliest token.
+    pub const GREEDY: Knobs = Knobs { temperature: 0.0, top_k: 0.0, top_p: 1.0, penalty: 1.0 };
+
+    /// As a row holds them.
+    pub fn row(self) -> [f32; Knobs::LEN] {
+        [self.temperature, self.top_k, self.top_p, self.penalty]
     }
 }
 

@@ -21,12 +21,12 @@ pub mod reference;
 mod slot;
 pub mod workload;
 
-pub use constants::{AdamW, Dropout, Rounding, stochastic_bits};
+pub use constants::{AdamW, Dropout, Knobs, Rounding, stochastic_bits};
 pub use error::{Error, Result};
 pub use ops::Ops;
 pub use slot::{Act, Grad, Kind, Slot, Stat, Tag, Ticket, Tok};
 
-/// Target index of a position that takes no part in the loss.
+/// Target index of a position that takes no part in the loss; what [`Ops::sample`] draws where there is nothing to draw.
 pub const IGNORE: u32 = u32::MAX;
 
 /// Whether a gradient replaces what its tensor holds or is added to it.

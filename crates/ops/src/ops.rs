@@ -543,6 +543,43 @@ pub trait Ops {
         scale: f32,
     ) -> Result;
 
+    // ---- sampling
+
+    /// Draws the token that comes next, tokens\[b\], from each of B rows of logits, by the [`Knobs`](crate::Knobs) of its row and by u =
+    /// uniforms\[b\]/2³², a number in [0, 1).
+    ///
+    /// Of the logits x\[v\] of a row, v < V, in this order:
+    ///
+    /// 1. A token that the text holds already has its logit divided by the penalty where that is above 0, else multiplied (Keskar et al.
+    ///    2019); rounded to f32, to the largest where it is beyond it. Bit v mod 32 of word v/32 in the row's set, rows\[b\] of
+    ///    `seen`, says whether the text holds v.
+    /// 2. At temperature 0 the token is the first with the largest logit, and this is all.
+    /// 3. Top-k: a token is kept if fewer than k have a larger logit.
+    /// 4. Weights w\[v\] = exp((x\[v\] − max x)/temperature). Top-p (Holtzman et al. 2020): a token is kept if the weights of those
+    ///    that are likelier sum to less than p·Σ w, both sums over what top-k has kept.
+    /// 5. The token is the first of those kept, in the order of their numbers, up to which the weights sum to more than u·Σ w.
+    ///
+    /// −∞ excludes a token. Where a logit is NaN or +∞, or none is finite, tokens\[b\] is [`IGNORE`](crate::IGNORE), which is no token;
+    /// else the token's bit is set in the row's set. Sums may be rounded, logits are compared as they are: what is as likely as the
+    /// last one kept is kept.
+    ///
+    /// `tokens`, `uniforms` (B), `seen` in place (any number of rows,⌈V/32⌉; B without `rows`), `logits` (B,Vp), of which columns from V
+    /// on are not read, `knobs` (B,[`Knobs::LEN`](crate::Knobs::LEN)), `rows` (B), no two of them the same, which without `seen` there
+    /// are none of. Without `seen` nothing is penalized. What was drawn is for the host: an op may refuse to read tokens that are not
+    /// uploaded.
+    fn sample(
+        &mut self,
+        tokens: Slot<Tok>,
+        seen: Option<Slot<Tok>>,
+        logits: Slot<Act>,
+        knobs: Slot<Stat>,
+        uniforms: Slot<Tok>,
+        rows: Option<Slot<Tok>>,
+        B: usize,
+        V: usize,
+        Vp: usize,
+    ) -> Result;
+
     // ---- optimizer
 
     /// out\[0\] = Σ inp. `out` (1), `inp` of any length.

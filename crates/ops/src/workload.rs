@@ -1,6 +1,6 @@
 //! Each op at a model's shapes: what benchmarks time, and what reports count.
 
-use crate::{Act, AdamW, Dropout, Grad, Kind, Ops, Result, Slot, Stat, Tok, Update};
+use crate::{Act, AdamW, Dropout, Grad, Kind, Knobs, Ops, Result, Slot, Stat, Tok, Update};
 
 /// The sizes that an op sees.
 #[derive(Clone, Copy, Debug)]
@@ -85,13 +85,14 @@ pub enum Op {
     DropoutBackward,
     CrossEntropyForward,
     CrossEntropy,
+    Sample,
     Sum,
     GlobalNorm,
     AdamW,
 }
 
 /// Every op and its name.
-pub const OPS: [(Op, &str); 41] = [
+pub const OPS: [(Op, &str); 42] = [
     (Op::EmbeddingForward, "embedding_forward"),
     (Op::EmbeddingBackward, "embedding_backward"),
     (Op::LayernormForward, "layernorm_forward"),
@@ -130,6 +131,7 @@ pub const OPS: [(Op, &str); 41] = [
     (Op::DropoutBackward, "dropout_backward"),
     (Op::CrossEntropyForward, "cross_entropy_forward"),
     (Op::CrossEntropy, "cross_entropy_forward_backward"),
+    (Op::Sample, "sample"),
     (Op::Sum, "sum"),
     (Op::GlobalNorm, "global_norm"),
     (Op::AdamW, "adamw"),
@@ -207,6 +209,7 @@ impl Op {
             Op::DropoutForward | Op::DropoutBackward => elements(2 * N * C),
             Op::CrossEntropyForward => elements(N * Vp),
             Op::CrossEntropy => elements(2 * N * Vp),
+            Op::Sample => elements(s.B * Vp),
             Op::Sum => Work::Bytes(4 * N),
             Op::GlobalNorm => Work::Bytes(sizes.grad * P),
             Op::AdamW => Work::Bytes((2 * sizes.act + sizes.grad + 16 + master) * P),
@@ -241,6 +244,11 @@ pub struct Tensors<O> {
     wpe: Slot<Act>,
     dwpe: Slot<Grad>,
     logits: Slot<Act>,
+    /// Of a token for each sequence: what is drawn, by which knobs and numbers, and what its text holds.
+    drawn: Slot<Tok>,
+    seen: Slot<Tok>,
+    knobs: Slot<Stat>,
+    uniforms: Slot<Tok>,
     kcache: Slot<Act>,
     vcache: Slot<Act>,
     mean: Slot<Stat>,
@@ -283,6 +291,14 @@ impl<O: Ops> Tensors<O> {
         ops.upload(starts, &begins)?;
         let pos = ops.alloc(2 * shape.B)?;
         ops.upload(pos.slice(shape.B..2 * shape.B), &vec![shape.T as u32 - 1; shape.B])?;
+        let drawn = ops.alloc(shape.B)?;
+        let seen = ops.alloc(shape.B * V.div_ceil(32))?;
+        let uniforms = ops.alloc(shape.B)?;
+        let spread: Vec<u32> = (1..=shape.B as u32).map(|b| b.wrapping_mul(0x9E37_79B9)).collect();
+        ops.upload(uniforms, &spread)?;
+        let knobs = ops.alloc(shape.B * Knobs::LEN)?;
+        let every = Knobs { temperature: 0.8, top_k: 200.0, top_p: 0.95, penalty: 1.2 };
+        ops.upload(knobs, &every.row().repeat(shape.B))?;
         let mut act = |len| numbers::<_, Act>(&mut ops, len, -1.0);
         let (x, y, z) = (act(N * C)?, act(N * C)?, act(N * C)?);
         let (qkv, dqkv, h, pre) = (act(N * 3 * C)?, act(N * 3 * C)?, act(N * 4 * C)?, act(N * 4 * C)?);
@@ -324,6 +340,10 @@ impl<O: Ops> Tensors<O> {
             wpe,
             dwpe,
             logits,
+            drawn,
+            seen,
+            knobs,
+            uniforms,
             kcache,
             vcache,
             mean,
@@ -502,6 +522,10 @@ impl<O: Ops> Tensors<O> {
                     scale,
                 )
             }
+            Op::Sample => {
+                let (logits, seen) = (one(self.logits, B * Vp), Some(self.seen));
+                ops.sample(self.drawn, seen, logits, self.knobs, self.uniforms, None, B, V, Vp)
+            }
             Op::Sum => ops.sum(self.norm, self.losses),
             Op::GlobalNorm => ops.global_norm(self.norm, self.grads),
             Op::AdamW => {
@@ -539,6 +563,8 @@ impl<O: Ops> Tensors<O> {
             Op::BiasBackward => (&[], &[self.dbias], &[]),
             // Above the diagonal scores are unspecified.
             Op::AttentionScoresForward => (&[], &[], &[]),
+            // Another token is not a little off: conformance knows which are right.
+            Op::Sample => (&[], &[], &[]),
             Op::SoftmaxForward => (&[self.probs], &[], &[]),
             Op::AttentionValuesForward => (&[self.y], &[], &[]),
             Op::AttentionValuesBackward => (&[self.dprobs, self.dqkv], &[], &[]),

@@ -164,3 +164,24 @@ fn constants() {
     says(adamw(AdamW { clip: Some(0.0), ..good }), "adamw: clip must be above 0, got 0");
     adamw(good).unwrap();
 }
+
+#[test]
+fn drawing() {
+    let mut ops = Reference::new();
+    let [logits] = acts(&mut ops, [80]);
+    let knobs: Slot<Stat> = ops.alloc(8).unwrap();
+    let [tokens, uniforms, rows, seen]: [Slot<Tok>; 4] = [2, 2, 2, 6].map(|len| ops.alloc(len).unwrap());
+    ops.upload(rows, &[2, 3]).unwrap();
+    says(
+        ops.sample(tokens, None, logits, knobs, uniforms, Some(rows), 2, 40, 40),
+        "sample: rows are those of seen, which was not given",
+    );
+    says(
+        ops.sample(tokens, Some(seen), logits, knobs, uniforms, Some(rows), 2, 40, 40),
+        "sample: rows[1] is 3, but there are only 3 rows (0 to 2)",
+    );
+    says(
+        ops.sample(tokens, Some(seen), logits, knobs, uniforms, None, 2, 40, 40),
+        "sample: seen must hold 4 elements (shape [2, 2]), got 6",
+    );
+}

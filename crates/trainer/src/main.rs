@@ -18,6 +18,7 @@ mod origin;
 mod output;
 mod progress;
 mod run_folder;
+mod sampling;
 mod scores;
 mod seed;
 mod serve;

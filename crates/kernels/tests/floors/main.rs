@@ -14,7 +14,7 @@ use counted::{counted, launches};
 use wikigpt_kernels::Gpu;
 use wikigpt_kernels::Precision::{Bf16, F32};
 use wikigpt_ops::Update::{Add, Set};
-use wikigpt_ops::{Act, AdamW, Dropout, Grad, Kind, Ops, Rounding, Slot, Stat, Tok};
+use wikigpt_ops::{Act, AdamW, Dropout, Grad, Kind, Knobs, Ops, Rounding, Slot, Stat, Tok};
 
 /// How far above the floor a kernel may be.
 const SLACK: f64 = 1.05;
@@ -45,6 +45,7 @@ fn measure(file: &Path) {
             meter.layernorm();
             meter.softmax();
             meter.cross_entropy();
+            meter.sample();
             meter.attention_of_one_position();
         }
         let name = format!("{act:?}, gradients {grad:?}: ");
@@ -199,6 +200,30 @@ impl Meter<'_> {
         for (name, weights) in [("", None), (", weights", Some(weights))] {
             self.hold(&format!("cross_entropy_forward_backward{name}"), 2 * N * Vp * act, 0, |o| {
                 o.cross_entropy_forward_backward(losses, logits, targets, weights, N, V, Vp, 1.0)
+            });
+        }
+    }
+
+    /// A row of GPT-2's vocabulary is read once, whatever filters have to do with it, with a bit for each token where there is a penalty.
+    fn sample(&mut self) {
+        let (B, V, Vp, act) = (2, 50_257_usize, 50_304, self.act);
+        let logits = self.alloc::<Act>(B * Vp);
+        let spread: Vec<f32> = (0..B * Vp).map(|i| (i * 7919 % 20_011) as f32 / 1e3).collect();
+        self.gpu.upload(logits, &spread).expect("a live slot");
+        let [tokens, uniforms] = [B; 2].map(|len| self.alloc::<Tok>(len));
+        let seen = self.alloc::<Tok>(B * V.div_ceil(32));
+        let knobs = self.alloc::<Stat>(B * Knobs::LEN);
+        let every = Knobs { temperature: 0.9, top_k: 2000.0, top_p: 0.9, penalty: 1.0 };
+        // Knobs, which every warp reads, and the token.
+        let overhead = B * 32 * 24;
+        for (name, knobs_of, bits) in [
+            ("greedy", Knobs::GREEDY, 0),
+            ("top-k, top-p", every, 0),
+            ("top-k, top-p, penalty", Knobs { penalty: 1.3, ..every }, V / 8),
+        ] {
+            self.gpu.upload(knobs, &knobs_of.row().repeat(B)).expect("a live slot");
+            self.hold(&format!("sample, {name}"), B * (V * act + bits), overhead, |o| {
+                o.sample(tokens, Some(seen), logits, knobs, uniforms, None, B, V, Vp)
             });
         }
     }

@@ -67,6 +67,7 @@ conformance! {
     gelu: Full, "gelu";
     dropout: Full, "dropout";
     cross_entropy: Full, "cross_entropy";
+    sample: Full, "sample";
     optimizer: Full, "sum", "global_norm", "adamw";
 }
 
@@ -98,6 +99,12 @@ fn elsewhere_on_older_devices() {
     for arch in ["sm_80", "sm_86"] {
         elsewhere("conformance::", &[(SMALL, "1"), ("WIKIGPT_EMU_ARCH", arch)]);
     }
+}
+
+/// Where a vocabulary's row does not fit into shared memory, each pass reads it again.
+#[test]
+fn elsewhere_rows_that_do_not_fit() {
+    elsewhere("conformance::sample", &[(SHAPES, "50257"), ("WIKIGPT_EMU_ARCH", "sm_86")]);
 }
 
 /// Then every product has the large tiles that it has on a real device at a model's sizes: several of them, in eights and not.

@@ -149,30 +149,35 @@ fn training_goes_on_with_the_same_bits() {
     assert!(state(&mut resumed) == state(&mut whole), "the same losses, other parameters");
 }
 
-/// What three sequences write, of which one begins later and the third splits off it.
+/// What three sequences write, of which one begins later and the third splits off it; two of them are penalized.
 fn write<O: Ops + 'static>(ops: O, config: &Config) -> Vec<Vec<u32>> {
     let params = init(config, 7).unwrap();
     let mut generator = Generator::new(ops, config, &params, 3).unwrap();
-    let sampling = |seed| Sampling { temperature: 1.0, seed, ..Sampling::GREEDY };
-    let mut samplers = [5, 6, 7].map(|seed| Sampler::new(sampling(seed)).unwrap());
+    let plain = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+    let penal = Sampling { repetition_penalty: 1.3, top_p: Some(0.95), ..plain };
+    let samplings = [Sampling { top_k: Some(20), seed: 5, ..penal }, Sampling { seed: 6, ..penal }, plain];
+    let mut samplers = samplings.map(|sampling| Sampler::new(sampling).unwrap());
     let mut texts = vec![Vec::new(); 3];
     generator.prefill(2, &[1, 2, 3, 5, 8]).unwrap();
+    let mut passed = vec![2];
     // Beyond the context: what the cache forgets is computed anew.
     for step in 0..30 {
-        match step {
-            4 => generator.prefill(0, &[13; 17]).unwrap(),
-            9 => generator.fork(0, 1).unwrap(),
-            _ => {}
+        let drawing = samplers.iter_mut().enumerate().filter(|(slot, _)| passed.contains(slot));
+        let mut drawing: Vec<(usize, &mut Sampler)> = drawing.collect();
+        let drawn = generator.draw_each(&mut drawing).unwrap();
+        let mut next: Vec<(usize, u32)> =
+            drawing.iter().zip(drawn).map(|((slot, _), token)| (*slot, token.unwrap())).collect();
+        if step == 9 {
+            next.push((1, generator.draw(0, &mut samplers[1]).unwrap()));
+            generator.fork(0, 1).unwrap();
         }
-        let mut next = Vec::new();
-        for (slot, begins) in [(2, 0), (0, 4), (1, 9)] {
-            if step >= begins {
-                let token = samplers[slot].sample(generator.logits(slot)).unwrap();
-                texts[slot].push(token);
-                next.push((slot, token));
-            }
+        if step == 4 {
+            generator.prefill(0, &[13; 17]).unwrap();
+            next.push((0, generator.draw(0, &mut samplers[0]).unwrap()));
         }
+        next.iter().for_each(|(slot, token)| texts[*slot].push(*token));
         generator.step(&next).unwrap();
+        passed = next.iter().map(|(slot, _)| *slot).collect();
     }
     texts
 }

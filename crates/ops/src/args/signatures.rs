@@ -1,7 +1,7 @@
 //! What each op asks of its arguments, whatever the backend: shapes, constants, and which tensors it writes.
 
 use super::{Arg, Args, rows, size};
-use crate::{Act, AdamW, Dropout, Error, Grad, Kind, Result, Slot, Stat, Ticket, Tok};
+use crate::{Act, AdamW, Dropout, Error, Grad, Kind, Knobs, Result, Slot, Stat, Ticket, Tok};
 
 /// Refuses a vocabulary that its padded size does not hold.
 fn vocabulary(op: &'static str, V: usize, Vp: usize) -> Result {
@@ -564,6 +564,39 @@ pub fn cross_entropy_forward_backward(
     let write = [Arg::shaped(OP, "losses", losses, &[N])?, Arg::shaped(OP, "logits", logits, &[N, Vp])?];
     let read = [Arg::optional(OP, "weights", weights, &[N])?];
     Ok(Args { op: OP, write, read, tokens: [Arg::shaped(OP, "targets", targets, &[N])?.indices(V, true)] })
+}
+
+/// The arguments of [`Ops::sample`](crate::Ops::sample).
+pub fn sample(
+    tokens: Slot<Tok>,
+    seen: Option<Slot<Tok>>,
+    logits: Slot<Act>,
+    knobs: Slot<Stat>,
+    uniforms: Slot<Tok>,
+    seen_rows: Option<Slot<Tok>>,
+    B: usize,
+    V: usize,
+    Vp: usize,
+) -> Result<Args<2, 2, 2>> {
+    const OP: &str = "sample";
+    vocabulary(OP, V, Vp)?;
+    let words = V.div_ceil(32);
+    let many = match (seen, seen_rows) {
+        (Some(seen), Some(_)) => rows(OP, "seen", seen, words, 1)?,
+        (None, Some(_)) => {
+            let message = "rows are those of seen, which was not given".into();
+            return Err(Error::Argument { op: OP, message });
+        }
+        _ => B,
+    };
+    let write = [Arg::shaped(OP, "tokens", tokens, &[B])?, Arg::optional(OP, "seen", seen, &[many, words])?];
+    let read =
+        [Arg::shaped(OP, "logits", logits, &[B, Vp])?, Arg::shaped(OP, "knobs", knobs, &[B, Knobs::LEN])?];
+    let tokens = [
+        Arg::shaped(OP, "uniforms", uniforms, &[B])?,
+        Arg::optional(OP, "rows", seen_rows, &[B])?.distinct(many),
+    ];
+    Ok(Args { op: OP, write, read, tokens })
 }
 
 /// The arguments of [`Ops::sum`](crate::Ops::sum).

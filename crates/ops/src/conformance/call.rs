@@ -1,5 +1,6 @@
 //! One call of an op as data: its tensors, what may become of each element, and how to make the call.
 
+use super::check::Verdict;
 use super::data::{Random, Values};
 use crate::{Act, Grad, Ops, Result, Slot, Stat, Tok, Update};
 
@@ -98,6 +99,11 @@ pub(super) fn grad_output(name: &'static str, len: usize) -> Tensor {
 /// Statistics that are written, full of NaN before.
 pub(super) fn stat_output(name: &'static str, len: usize) -> Tensor {
     Tensor::new(name, Values::Stat(vec![f32::NAN; len]), Role::Written)
+}
+
+/// Tokens that are written, full of no token's number before.
+pub(super) fn tok_output(name: &'static str, len: usize) -> Tensor {
+    Tensor::new(name, Values::Tok(vec![0xDEAD_BEEF; len]), Role::Written)
 }
 
 /// Activations that only the composed ops need, full of NaN before.
@@ -221,6 +227,9 @@ impl AnySlot {
 /// Makes a call on given slots with given dimensions.
 pub(super) type Run = Box<dyn Fn(&mut dyn Ops, &Slots, &[usize]) -> Result>;
 
+/// What the tensors of a call hold after it is right, or what is wrong with it.
+pub(super) type Judge = Box<dyn Fn(&[Values]) -> Verdict>;
+
 /// One call of an op.
 pub(super) struct Call {
     pub op: &'static str,
@@ -229,6 +238,8 @@ pub(super) struct Call {
     pub run: Run,
     /// The same outputs by other ops, and which outputs those are.
     pub composed: Option<(&'static [&'static str], Run)>,
+    /// Judges what comes out, where more than one result is right; the only one to look at tokens that are written.
+    pub judge: Option<Judge>,
     /// By how much more than usual the call multiplies the errors of f32 arithmetic.
     pub slack: f64,
 }
@@ -240,7 +251,7 @@ impl Call {
         tensors: Vec<Tensor>,
         run: impl Fn(&mut dyn Ops, &Slots, [usize; D]) -> Result + 'static,
     ) -> Call {
-        Call { op, dims: dims.to_vec(), tensors, run: boxed(run), composed: None, slack: 1.0 }
+        Call { op, dims: dims.to_vec(), tensors, run: boxed(run), composed: None, judge: None, slack: 1.0 }
     }
 
     /// The ops that a fused one stands for, and the tensors that they need besides.
@@ -252,6 +263,12 @@ impl Call {
     ) -> Call {
         self.tensors.extend(scratch);
         self.composed = Some((outputs, boxed(run)));
+        self
+    }
+
+    /// Who judges what comes out.
+    pub fn judged(mut self, judge: impl Fn(&[Values]) -> Verdict + 'static) -> Call {
+        self.judge = Some(Box::new(judge));
         self
     }
 

@@ -28,6 +28,14 @@ impl Values {
         }
     }
 
+    /// The tokens of a tensor that holds some.
+    pub fn tokens(&self) -> &[u32] {
+        match self {
+            Values::Tok(x) => x,
+            _ => panic!("numbers are no tokens"),
+        }
+    }
+
     /// The same in float64, for the reference's loops.
     pub fn wide(&self) -> Vec<f64> {
         self.floats().iter().map(|x| f64::from(*x)).collect()
@@ -162,6 +170,11 @@ impl Random {
     /// Activations that an op has computed.
     pub fn act_from(&self, data: &[f64]) -> Values {
         Values::Act(data.iter().map(|x| self.precision.round(*x as f32)).collect())
+    }
+
+    /// Words of which any bit may be set.
+    pub fn words(&mut self, len: usize) -> Vec<u32> {
+        (0..len).map(|_| self.word()).collect()
     }
 
     /// Indices below `rows`.

@@ -33,6 +33,7 @@ mod optimizer;
 mod refuse;
 mod residual;
 mod rounding;
+mod sample;
 
 use std::fmt;
 
@@ -150,6 +151,7 @@ pub fn cases(level: Level) -> Vec<Case> {
     gelu::cases(&mut cases);
     dropout::cases(&mut cases);
     cross_entropy::cases(&mut cases);
+    sample::cases(&mut cases);
     optimizer::cases(&mut cases);
     cases.list
 }

@@ -523,6 +523,24 @@ impl<K: Kernels> Ops for Host<K> {
         Ok(())
     }
 
+    fn sample(
+        &mut self,
+        tokens: Slot<Tok>,
+        seen: Option<Slot<Tok>>,
+        logits: Slot<Act>,
+        knobs: Slot<Stat>,
+        uniforms: Slot<Tok>,
+        rows: Option<Slot<Tok>>,
+        B: usize,
+        V: usize,
+        Vp: usize,
+    ) -> Result {
+        let ([tokens, seen], [logits, knobs], [uniforms, rows]) =
+            self.memory.token_views(args::sample(tokens, seen, logits, knobs, uniforms, rows, B, V, Vp)?)?;
+        self.kernels.sample(tokens, present_mut(seen), logits, knobs, uniforms, present(rows), V, Vp);
+        Ok(())
+    }
+
     fn sum(&mut self, out: Slot<Stat>, inp: Slot<Stat>) -> Result {
         let ([out], [inp], []) = self.memory.views(args::sum(out, inp)?)?;
         out[0] = self.kernels.sum(inp);

@@ -3,7 +3,7 @@
 use super::Float;
 use crate::reference::{
     adamw, attention, attention::Heads, cross_entropy, dropout, embedding, gelu, layernorm, matmul, residual,
-    softmax,
+    sample, softmax,
 };
 use crate::{AdamW, Dropout, Update};
 
@@ -346,6 +346,21 @@ pub trait Kernels {
         scale: f32,
     ) {
         cross_entropy::forward_backward(losses, logits, targets, weights, V, Vp, scale);
+    }
+
+    /// See [`Ops::sample`](crate::Ops::sample).
+    fn sample(
+        &mut self,
+        tokens: &mut [u32],
+        seen: Option<&mut [u32]>,
+        logits: &[Self::F],
+        knobs: &[Self::F],
+        uniforms: &[u32],
+        rows: Option<&[u32]>,
+        V: usize,
+        Vp: usize,
+    ) {
+        sample::forward(tokens, seen, logits, knobs, uniforms, rows, V, Vp);
     }
 
     /// See [`Ops::sum`](crate::Ops::sum).

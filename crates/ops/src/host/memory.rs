@@ -89,7 +89,8 @@ impl<F: Float> Memory<F> {
     pub fn upload<K: Kind>(&mut self, dst: Slot<K>, src: &[K::Host]) -> Result {
         let args = one_written("upload", "dst", dst, src.len())?;
         if K::TAG == Tag::Tok {
-            self.tokens_mut(args)?.copy_from_slice(bytemuck::cast_slice(src));
+            let ([dst], [], []) = self.token_views(args)?;
+            dst.copy_from_slice(bytemuck::cast_slice(src));
         } else {
             let ([dst], [], []) = self.views(args)?;
             for (dst, src) in dst.iter_mut().zip(bytemuck::cast_slice::<_, f32>(src)) {
@@ -118,12 +119,9 @@ impl<F: Float> Memory<F> {
     pub fn copy<K: Kind>(&mut self, dst: Slot<K>, src: Slot<K>) -> Result {
         let args = args::copy(dst, src)?;
         if K::TAG == Tag::Tok {
-            args.apart()?;
-            let Args { op, write, read: [src], .. } = args;
-            let from = self.pointer::<u32>(op, &src)?;
-            let dst = self.tokens_mut(Args { op, write, read: [], tokens: [] })?;
-            // SAFETY: `pointer` found `src.len` initialised elements, `apart` that they are none of `dst`'s.
-            dst.copy_from_slice(unsafe { std::slice::from_raw_parts(from, src.len) });
+            let Args { op, write, read: tokens, .. } = args;
+            let ([dst], [], [src]) = self.token_views(Args { op, write, read: [], tokens })?;
+            dst.copy_from_slice(src);
         } else {
             let ([dst], [src], []) = self.views(args)?;
             dst.copy_from_slice(src);
@@ -135,7 +133,8 @@ impl<F: Float> Memory<F> {
     pub fn zero<K: Kind>(&mut self, dst: Slot<K>) -> Result {
         let args = one_written("zero", "dst", dst, dst.len)?;
         if K::TAG == Tag::Tok {
-            self.tokens_mut(args)?.fill(0);
+            let ([dst], [], []) = self.token_views(args)?;
+            dst.fill(0);
         } else {
             let ([dst], [], []) = self.views(args)?;
             dst.fill(F::zeroed());
@@ -153,11 +152,32 @@ impl<F: Float> Memory<F> {
         &mut self,
         args: Args<W, R, K>,
     ) -> Result<([&mut [F]; W], [&[F]; R], [&[u32]; K])> {
+        self.views_to_write(args)
+    }
+
+    /// The same for an op that writes tokens alone.
+    ///
+    /// # Errors
+    /// Those of [`views`](Memory::views).
+    #[allow(clippy::type_complexity)] // as above
+    pub fn token_views<const W: usize, const R: usize, const K: usize>(
+        &mut self,
+        args: Args<W, R, K>,
+    ) -> Result<([&mut [u32]; W], [&[F]; R], [&[u32]; K])> {
+        self.views_to_write(args)
+    }
+
+    /// The same for elements of type `E` that are written, u32 or `F`.
+    #[allow(clippy::type_complexity)] // as above
+    fn views_to_write<E: Pod, const W: usize, const R: usize, const K: usize>(
+        &mut self,
+        args: Args<W, R, K>,
+    ) -> Result<([&mut [E]; W], [&[F]; R], [&[u32]; K])> {
         args.apart()?;
         let Args { op, write, read, tokens } = args;
         let mut pointers = [std::ptr::null_mut(); W];
         for (p, a) in pointers.iter_mut().zip(&write) {
-            *p = self.pointer::<F>(op, a)?;
+            *p = self.pointer::<E>(op, a)?;
         }
         let mut sources = [std::ptr::null(); R];
         for (p, a) in sources.iter_mut().zip(&read) {
@@ -180,14 +200,6 @@ impl<F: Float> Memory<F> {
             arg.check_tokens(op, chosen)?;
         }
         Ok((written, read, chosen))
-    }
-
-    /// The tokens of one argument, to write them.
-    fn tokens_mut(&mut self, args: Args<1, 0, 0>) -> Result<&mut [u32]> {
-        let Args { op, write: [arg], .. } = args;
-        let pointer = self.pointer::<u32>(op, &arg)?;
-        // SAFETY: `pointer` found `arg.len` initialised, aligned elements, and the slice borrows `self` mutably.
-        Ok(unsafe { std::slice::from_raw_parts_mut(pointer, arg.len) })
     }
 
     /// The first of an argument's elements: `arg.len` of them, initialised (memory starts zeroed) and aligned, lie in

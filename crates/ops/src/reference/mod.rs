@@ -13,6 +13,7 @@ pub mod gelu;
 pub mod layernorm;
 pub mod matmul;
 pub mod residual;
+pub mod sample;
 pub mod softmax;
 
 use crate::Update;

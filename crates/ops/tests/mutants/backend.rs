@@ -373,6 +373,7 @@ impl Ops for Altered {
         dropout_backward(dinp: A, dout: A, dropout: Dropout);
         cross_entropy_forward(losses: S, logits: A, targets: K, weights: Option<S>, N: usize, V: usize, Vp: usize);
         cross_entropy_forward_backward(losses: S, logits: A, targets: K, weights: Option<S>, N: usize, V: usize, Vp: usize, scale: f32);
+        sample(tokens: K, seen: Option<K>, logits: A, knobs: S, uniforms: K, rows: Option<K>, B: usize, V: usize, Vp: usize);
         sum(out: S, inp: S);
         global_norm(out: S, grads: G);
     }

@@ -16,6 +16,7 @@ mod layernorm;
 mod matmul;
 mod optimizer;
 mod residual;
+mod sample;
 
 use std::collections::BTreeMap;
 
@@ -48,7 +49,7 @@ macro_rules! family {
     };
 }
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     family!(embedding),
     family!(layernorm),
     family!(residual),
@@ -58,6 +59,7 @@ const FAMILIES: [Family; 11] = [
     family!(gelu),
     family!(dropout),
     family!(cross_entropy),
+    family!(sample),
     family!(optimizer),
     Family {
         faults: BACKEND_FAULTS,

@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use wikigpt_dataset::completion::{Encoder, Example};
-use wikigpt_gpt::{Generator, Sampling};
+use wikigpt_gpt::Generator;
 use wikigpt_ops::Ops;
 
 use crate::complete::{ExampleFlags, Files, KeepName, Long, Report, Stored, Writer, line, split_of};
 use crate::device::{MachineFlags, with_backend};
 use crate::fault::bad_input;
 use crate::progress::{duration, thousands};
+use crate::sampling::SamplingFlags;
 use crate::settings::positive;
 use crate::{corpus, folder, model, output, signals};
 
@@ -63,21 +64,8 @@ pub struct Arguments {
     /// Prompts completed at once, with --test
     #[arg(long, value_name = "B", default_value_t = 16)]
     batch: usize,
-    /// Divides the logits: below 1 more likely tokens, 0 always the likeliest
-    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
-    temperature: f64,
-    /// Draw from the K likeliest tokens only
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Draw from the fewest tokens whose probabilities sum to P only
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f64>,
-    /// Divides the logits of tokens that are in the text already: above 1 for less repetition
-    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
-    repetition_penalty: f64,
-    /// Repeats what is drawn
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     #[command(flatten)]
     machine: MachineFlags,
     /// JSON: an object a prompt, or one with the figures
@@ -122,8 +110,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let room = stored.room.filter(|_| arguments.max_new_tokens.is_none()).unwrap_or(most).min(most);
     positive("batch", arguments.batch)?;
     let keep = arguments.keep.or(stored.keep).unwrap_or(KeepName::End);
-    let Arguments { temperature, top_k, top_p, repetition_penalty, seed, .. } = arguments;
-    let sampling = Sampling { temperature, top_k, top_p, repetition_penalty, seed };
+    let sampling = arguments.sampling.resolve(0.0, || 1)?;
     let prompts = Prompts {
         encoder: Encoder::new(&tokenizer, &template, keep.into())?,
         most: config.context - room,
@@ -131,7 +118,6 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let context = config.context;
     let writer = Writer { tokenizer: &tokenizer, end: prompts.encoder.end(), most, context, sampling };
-    writer.check()?;
     let examples = match arguments.test.is_empty() {
         true => None,
         false => Some(examples(&arguments)?),

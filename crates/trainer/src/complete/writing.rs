@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 use wikigpt_dataset::Tokenizer;
 use wikigpt_dataset::completion::Example;
-use wikigpt_gpt::{Generator, Job, Sampler, Sampling, write};
+use wikigpt_gpt::{Generator, Job, Sampling, write};
 use wikigpt_ops::Ops;
 
 use crate::scores::Scores;
@@ -26,11 +26,6 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Refuses what cannot be drawn by.
-    pub fn check(&self) -> Result<()> {
-        Ok(Sampler::new(self.sampling).map(drop)?)
-    }
-
     /// The completions of prompts, as many at once as the generator has slots. If a signal comes, those of the first prompts only.
     pub fn write<O: Ops>(&self, generator: &mut Generator<O>, prompts: &[Vec<u32>]) -> Result<Vec<String>> {
         let mut written: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];

@@ -1,6 +1,6 @@
 //! The one who writes: sequences of all requests, a token each a step.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Receiver;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use axum::http::StatusCode;
 use wikigpt_dataset::Tokenizer;
-use wikigpt_gpt::{Error, Generator};
+use wikigpt_gpt::{Error, Generator, Sampler};
 use wikigpt_ops::Ops;
 
 use super::problem::Problem;
@@ -21,6 +21,9 @@ const READ: usize = 64;
 /// How often it is looked whether clients have caught up, where all are behind.
 const REST: Duration = Duration::from_millis(2);
 
+/// A token, or why there is none.
+type Drawn = wikigpt_gpt::Result<u32>;
+
 /// What writes in slots: a generator, but for tests.
 pub trait Writer {
     /// How many sequences at once.
@@ -31,8 +34,10 @@ pub trait Writer {
     fn extend(&mut self, slot: usize, tokens: &[u32]) -> wikigpt_gpt::Result;
     /// Goes on with a token in each of some slots.
     fn step(&mut self, next: &[(usize, u32)]) -> wikigpt_gpt::Result;
-    /// The logits of what comes next in a slot.
-    fn logits(&self, slot: usize) -> &[f32];
+    /// Draws what comes next in some slots of the last pass.
+    fn draw(&mut self, samplers: &mut [(usize, &mut Sampler)]) -> wikigpt_gpt::Result<Vec<Drawn>>;
+    /// The logits of what comes next in a slot of the last pass.
+    fn logits(&mut self, slot: usize) -> wikigpt_gpt::Result<&[f32]>;
     /// What the last token in a slot of the last pass looks at.
     fn attention(&mut self, slot: usize) -> wikigpt_gpt::Result<Vec<f32>>;
 }
@@ -54,7 +59,11 @@ impl<O: Ops> Writer for Generator<'_, O> {
         Generator::step(self, next)
     }
 
-    fn logits(&self, slot: usize) -> &[f32] {
+    fn draw(&mut self, samplers: &mut [(usize, &mut Sampler)]) -> wikigpt_gpt::Result<Vec<Drawn>> {
+        Generator::draw_each(self, samplers)
+    }
+
+    fn logits(&mut self, slot: usize) -> wikigpt_gpt::Result<&[f32]> {
         Generator::logits(self, slot)
     }
 
@@ -149,11 +158,8 @@ impl<'a> Engine<'a> {
         let next: Vec<(usize, u32)> = keeps_up.map(|(slot, running)| (slot, running.next)).collect();
         let mut busy = !next.is_empty();
         writer.step(&next)?;
-        for (slot, _) in next {
-            if let Some(running) = self.slots[slot].take() {
-                self.slots[slot] = go_on(running.sequence, writer, slot)?;
-            }
-        }
+        let passed: Vec<usize> = next.iter().map(|(slot, _)| *slot).collect();
+        self.go_on(writer, &passed)?;
         let mut most = READ;
         // As many prompts as there are slots: who asks for single tokens does not hold up those whose texts go on.
         for _ in 0..self.slots.len() {
@@ -198,10 +204,31 @@ impl<'a> Engine<'a> {
                 reading.read = end;
                 self.reading = Some(reading);
             }
-            Ok(()) => self.slots[slot] = go_on(reading.sequence, writer, slot)?,
-            Err(error) => self.slots[slot] = fail(reading.sequence, error)?,
+            Ok(()) => {
+                self.slots[slot] = Some(Running { sequence: reading.sequence, next: 0 });
+                self.go_on(writer, &[slot])?;
+            }
+            Err(error) => fail(reading.sequence, error)?,
         }
         Ok(end - read)
+    }
+
+    /// Draws what comes next in the sequences of the last pass, all at once, and takes it.
+    fn go_on(&mut self, writer: &mut impl Writer, passed: &[usize]) -> wikigpt_gpt::Result {
+        let mut samplers: Vec<(usize, &mut Sampler)> = Vec::new();
+        for (slot, running) in self.slots.iter_mut().enumerate().filter(|(slot, _)| passed.contains(slot)) {
+            let sampler = running.as_mut().and_then(|running| running.sequence.draws());
+            samplers.extend(sampler.map(|sampler| (slot, sampler)));
+        }
+        let drawn = writer.draw(&mut samplers)?;
+        let slots: Vec<usize> = samplers.into_iter().map(|(slot, _)| slot).collect();
+        let mut drawn: BTreeMap<usize, Drawn> = slots.into_iter().zip(drawn).collect();
+        for slot in passed {
+            if let Some(running) = self.slots[*slot].take() {
+                self.slots[*slot] = take(running, writer, *slot, drawn.remove(slot))?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends what runs after the device has failed, and tries whether it works again.
@@ -213,7 +240,9 @@ impl<'a> Engine<'a> {
         for sequence in reading.into_iter().chain(written) {
             sequence.fail(Problem::failed(told.clone()));
         }
-        let Err(again) = writer.prefill(0, &[0]) else { return Ok(()) };
+        // The logits are waited for, and with them the device.
+        let tried = writer.prefill(0, &[0]).and_then(|()| writer.logits(0).map(drop));
+        let Err(again) = tried else { return Ok(()) };
         for order in self.waiting.drain(..) {
             order.answers.send(Event::Failed(Problem::failed(told.clone())));
         }
@@ -221,30 +250,36 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Draws the next token of a sequence; gives it back if it goes on.
+/// Takes what comes next in a sequence, which was drawn if it draws; gives it back if it goes on.
 ///
 /// # Errors
 /// What the device has to say, which the sequence's client has heard.
-fn go_on<'a>(
-    mut sequence: Sequence<'a>,
+fn take<'a>(
+    mut running: Running<'a>,
     writer: &mut impl Writer,
     slot: usize,
+    drawn: Option<Drawn>,
 ) -> wikigpt_gpt::Result<Option<Running<'a>>> {
+    let sequence = &mut running.sequence;
     let attention = if sequence.wants_attention() { writer.attention(slot) } else { Ok(Vec::new()) };
-    match attention.and_then(|attention| sequence.take(writer.logits(slot), attention)) {
-        Ok(next) => Ok(next.map(|next| Running { sequence, next })),
-        Err(error) => fail(sequence, error),
+    let taken = attention.and_then(|attention| {
+        let logits = if sequence.wants_logits() { writer.logits(slot)? } else { &[] };
+        Ok(sequence.take(drawn.transpose()?, logits, attention))
+    });
+    match taken {
+        Ok(next) => Ok(next.map(|next| Running { next, ..running })),
+        Err(error) => fail(running.sequence, error).map(|()| None),
     }
 }
 
 /// Ends a sequence; hands on what is about the device and not about it alone.
-fn fail<'a>(sequence: Sequence<'_>, error: Error) -> wikigpt_gpt::Result<Option<Running<'a>>> {
+fn fail(sequence: Sequence<'_>, error: Error) -> wikigpt_gpt::Result {
     if let Error::Ops(_) = error {
         sequence.fail(Problem::failed(device_failed(&error)));
         return Err(error);
     }
     sequence.fail(failed(error));
-    Ok(None)
+    Ok(())
 }
 
 /// What a client is told whose time is over.

@@ -82,9 +82,8 @@ pub struct Sequence<'a> {
 impl<'a> Sequence<'a> {
     /// Begins a text; gives what the model is to see first. Nothing is left to see where nothing is to be written.
     pub fn begin(mut order: Order, tokenizer: &'a Tokenizer) -> Result<(Sequence<'a>, Vec<u32>)> {
-        let mut sampler = Sampler::new(order.sampling)?;
+        let sampler = Sampler::new(order.sampling)?;
         let mut prompt = std::mem::take(&mut order.prompt);
-        sampler.see(&prompt);
         let stops = Stops::new(std::mem::take(&mut order.stop));
         let mut sequence = Sequence {
             sampler,
@@ -134,8 +133,19 @@ impl<'a> Sequence<'a> {
         self.order.attention
     }
 
-    /// Takes the logits of what comes next, and what the model looked at for them; gives the token that comes, if any does.
-    pub fn take(&mut self, logits: &[f32], attention: Vec<f32>) -> Result<Option<u32>> {
+    /// Whether it tells how probable tokens are.
+    pub fn wants_logits(&self) -> bool {
+        self.order.logprobs.is_some()
+    }
+
+    /// Who draws what comes next, unless it is the prompt's.
+    pub fn draws(&mut self) -> Option<&mut Sampler> {
+        self.prompt.is_empty().then_some(&mut self.sampler)
+    }
+
+    /// Takes what was drawn, if it [draws](Sequence::draws); the logits of what comes next, and what the model looked at for them, as far
+    /// as they are wanted. Gives the token that comes, if any does.
+    pub fn take(&mut self, drawn: Option<u32>, logits: &[f32], attention: Vec<f32>) -> Option<u32> {
         if let Some(token) = self.prompt.pop_front() {
             self.scorer.score(token, logits, attention);
             self.tell_prompt(token);
@@ -144,16 +154,16 @@ impl<'a> Sequence<'a> {
                 self.decoder = StreamDecoder::new(self.tokenizer);
                 if self.order.max_tokens == 0 {
                     self.end(Finish::Length);
-                    return Ok(None);
+                    return None;
                 }
             }
-            return Ok(Some(token));
+            return Some(token);
         }
-        let token = self.sampler.sample(logits)?;
+        let token = drawn?;
         self.written += 1;
         if Some(token) == self.tokenizer.end_of_text() {
             self.end(Finish::Stop);
-            return Ok(None);
+            return None;
         }
         self.scorer.score(token, logits, attention);
         let decoded = self.decoder.push(token);
@@ -167,9 +177,9 @@ impl<'a> Sequence<'a> {
         } else if self.written == self.order.max_tokens {
             self.end(Finish::Length);
         } else {
-            return Ok(Some(token));
+            return Some(token);
         }
-        Ok(None)
+        None
     }
 
     /// Says that there will be no more of it.

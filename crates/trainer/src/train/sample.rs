@@ -29,7 +29,7 @@ pub fn sample<O: Ops>(
         if signals::stop_requested() {
             break;
         }
-        let token = sampler.sample(generator.logits(0))?;
+        let token = generator.draw(0, &mut sampler)?;
         text += &decoder.push(token);
         generator.step(&[(0, token)])?;
     }

@@ -15,6 +15,7 @@ use wikigpt_ops::Ops;
 
 use crate::device::{MachineFlags, with_backend};
 use crate::fault::bad_input;
+use crate::sampling::SamplingFlags;
 use crate::stop::Stops;
 use crate::{corpus, model, output};
 use prompts::{Prompt, prompts};
@@ -59,21 +60,8 @@ pub struct Arguments {
     /// Stop before this string, of which no part is shown; `\n` and `\t` are a line break and a tab. Again for another
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     stop: Vec<String>,
-    /// Divides the logits: below 1 more likely tokens, 0 always the likeliest
-    #[arg(long, value_name = "X", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f64,
-    /// Draw from the K likeliest tokens only
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Draw from the fewest tokens whose probabilities sum to P only
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
-    top_p: Option<f64>,
-    /// Above 1, makes tokens less likely that the text holds already
-    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
-    repetition_penalty: f64,
-    /// Repeats a text [default: from the time, and printed]; of several texts, the first has this seed, the next the next
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    sampling: SamplingFlags,
     /// Texts for each prompt
     #[arg(long, value_name = "N", default_value_t = 1)]
     samples: usize,
@@ -146,14 +134,15 @@ struct Report {
 
 /// Writes text as it comes.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let sampling = sampling(&arguments)?;
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let sampling = arguments.sampling.resolve(0.8, now)?;
     check_counts(&arguments)?;
     let machine = arguments.machine.resolve()?;
     let model = model::open_language(&arguments.model)?;
     let tokenizer = corpus::tokenizer_of(&model.folder, &model.config)?;
     let prompts = prompts(&arguments, &tokenizer, &model.config)?;
     let drawn = arguments.beams.is_none() && sampling.temperature > 0.0;
-    if arguments.seed.is_none() && drawn {
+    if !arguments.sampling.has_seed() && drawn {
         output::note(&format!("--seed {}", sampling.seed));
     }
     let slots = arguments.beams.unwrap_or((prompts.len() * arguments.samples).clamp(1, arguments.batch));
@@ -332,29 +321,4 @@ fn check_counts(arguments: &Arguments) -> Result<()> {
         bad_input!("--length-penalty {}: must be a finite number", arguments.length_penalty);
     }
     Ok(())
-}
-
-fn sampling(arguments: &Arguments) -> Result<Sampling> {
-    let temperature = arguments.temperature;
-    if !(temperature.is_finite() && temperature >= 0.0) {
-        bad_input!("--temperature {temperature}: must be a number not below 0");
-    }
-    if arguments.top_k == Some(0) {
-        bad_input!("--top-k 0: at least one token has to be left");
-    }
-    if let Some(p) = arguments.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
-        bad_input!("--top-p {p}: must be above 0 and at most 1");
-    }
-    let penalty = arguments.repetition_penalty;
-    if !(penalty.is_finite() && penalty > 0.0) {
-        bad_input!("--repetition-penalty {penalty}: must be a number above 0");
-    }
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    Ok(Sampling {
-        temperature,
-        top_k: arguments.top_k,
-        top_p: arguments.top_p,
-        repetition_penalty: penalty,
-        seed: arguments.seed.unwrap_or_else(now),
-    })
 }

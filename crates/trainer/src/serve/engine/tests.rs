@@ -97,8 +97,20 @@ impl Writer for Alphabet {
         Ok(())
     }
 
-    fn logits(&self, slot: usize) -> &[f32] {
-        &self.logits[slot]
+    /// The likeliest, whatever the sampler.
+    fn draw(&mut self, samplers: &mut [(usize, &mut Sampler)]) -> wikigpt_gpt::Result<Vec<Drawn>> {
+        let draw = |(slot, _): &(usize, &mut Sampler)| {
+            let logits = &self.logits[*slot];
+            if logits[0].is_nan() {
+                return Err(Error::Config("the logit of token 0 is NaN".into()));
+            }
+            Ok(logits.iter().position(|logit| *logit == 9.0).expect("there is a likeliest") as u32)
+        };
+        Ok(samplers.iter().map(draw).collect())
+    }
+
+    fn logits(&mut self, slot: usize) -> wikigpt_gpt::Result<&[f32]> {
+        Ok(&self.logits[slot])
     }
 
     fn attention(&mut self, _: usize) -> wikigpt_gpt::Result<Vec<f32>> {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::{cargo, python, root, run as execute, test};
 
 /// Trains a little with each kind of tokenizer and exports; transformers must compute our logits and encode as we do.
-/// What transformers then saves must be, imported, the same model again. Then all of that for a classifier.
+/// What transformers then saves must be, imported, the same model again. Then all of that for a classifier, and for adapters in PEFT.
 pub fn run() -> Result<()> {
     let wikigpt = test::binary()?;
     let python = python::environment("peers-venv", &root().join("tools/peers/requirements.txt"))?;
@@ -57,8 +57,11 @@ pub fn run() -> Result<()> {
             bail!("{tokenizer}: the model that transformers saved computes other logits than it was given");
         }
         println!("{tokenizer}: transformers computes our logits, and gives the model back unchanged");
-        classifier(&wikigpt, &python, &trained, &folder.path().join(tokenizer.replace(':', "-")))?;
+        let labels = folder.path().join(tokenizer.replace(':', "-"));
+        classifier(&wikigpt, &python, &trained, &labels)?;
         println!("{tokenizer}: transformers labels texts as we do, and gives the classifier back unchanged");
+        adapters(&wikigpt, &python, &trained, &labels)?;
+        println!("{tokenizer}: PEFT computes what our adapters do, and gives them back unchanged");
     }
     Ok(())
 }
@@ -118,6 +121,51 @@ fn classifier(wikigpt: &Path, python: &Path, trained: &Path, folder: &Path) -> R
     label(&imported, &again)?;
     if std::fs::read(&labelled)? != std::fs::read(&again)? {
         bail!("the classifier that transformers saved says something else than the one it was given");
+    }
+    Ok(())
+}
+
+/// Trains adapters for both tasks on the examples that [`classifier`] left, and compares.
+fn adapters(wikigpt: &Path, python: &Path, trained: &Path, folder: &Path) -> Result<()> {
+    let at = |name: &str| folder.join(name);
+    let (examples, texts, pairs) = (at("examples.csv"), at("texts.txt"), at("pairs.jsonl"));
+    let lines = std::fs::read_to_string(&texts)?;
+    let words = lines.lines().filter_map(|line| line.split_whitespace().next());
+    let pair = |word: &str| serde_json::json!({ "prompt": word, "completion": word.to_uppercase() });
+    std::fs::write(&pairs, words.map(|word| format!("{}\n", pair(word))).collect::<String>())?;
+    for (task, data) in [("classify", &examples), ("complete", &pairs)] {
+        let (run, alone, saved) = (at(task), at(&format!("{task}-alone")), at(&format!("{task}-saved")));
+        execute(
+            Command::new(wikigpt)
+                .args([
+                    "finetune",
+                    task,
+                    "--lora",
+                    "4",
+                    "--lora-alpha",
+                    "64",
+                    "--lr",
+                    "1e-2",
+                    "--epochs",
+                    "8",
+                ])
+                .arg(trained)
+                .arg("--train")
+                .arg(data)
+                .arg("--valid")
+                .arg(data)
+                .arg("--out")
+                .arg(&run),
+        )?;
+        execute(Command::new(wikigpt).args(["export", "--adapters"]).arg(&run).arg("--out").arg(&alone))?;
+        let (ours, again) = (at(&format!("{task}.json")), at(&format!("{task}-again.json")));
+        logits(&alone, &ours)?;
+        let check = root().join("tools/checks/adapters_peft.py");
+        execute(Command::new(python).arg(check).args([&alone, &ours]).arg("--save").arg(&saved))?;
+        logits(&saved, &again)?;
+        if std::fs::read(&ours)? != std::fs::read(&again)? {
+            bail!("{task}: the adapters that PEFT saved compute other logits than those it was given");
+        }
     }
     Ok(())
 }

@@ -78,7 +78,6 @@ struct Read {
     rank_pattern: BTreeMap<String, Value>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, Value>,
-    modules_to_save: Option<Vec<String>>,
 }
 
 /// What is written: the keys that PEFT writes.
@@ -142,9 +141,18 @@ impl Adapters {
         Adapters::open(folder, &settings.alone(), crc32c)
     }
 
-    /// Opens those of a folder that PEFT wrote, which leaves the shape to the model.
+    /// Opens those of a folder that PEFT wrote, which leaves the shape to the model, and the names of labels to nobody.
     pub fn of_model(folder: &Path, config: &Config) -> Result<Adapters> {
-        Adapters::open(folder, config, None)
+        let archive = Archive::open(&folder.join(ADAPTER_WEIGHTS))?;
+        let rows =
+            Named::new(&archive, ROOT)?.get("score.weight").and_then(|view| view.shape.first().copied());
+        match rows.filter(|_| !config.is_classifier()) {
+            Some(rows) => {
+                let labels = (0..rows).map(|row| format!("LABEL_{row}")).collect();
+                Adapters::open(folder, &config.clone().classifier(labels), None)
+            }
+            None => Adapters::open(folder, config, None),
+        }
     }
 
     /// Opens those of a folder; where that has no `config.json`, the model has.
@@ -266,10 +274,6 @@ fn read(path: &Path) -> Result<Read> {
     }
     if !(read.rank_pattern.is_empty() && read.alpha_pattern.is_empty()) {
         return refuse("it has a rank_pattern or alpha_pattern; only one rank and alpha can be read".into());
-    }
-    let saved = read.modules_to_save.iter().flatten();
-    if let Some(other) = saved.map(String::as_str).find(|module| *module != "score") {
-        return refuse(format!("it saves the module '{other}'; only 'score' can be read beside adapters"));
     }
     Ok(read)
 }

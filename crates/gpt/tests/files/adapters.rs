@@ -239,7 +239,7 @@ fn what_peft_writes_is_read() {
     let settings = json!({
         "peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": "../base", "r": 4, "lora_alpha": 24,
         "use_rslora": true, "use_dora": false, "rank_pattern": {}, "alpha_pattern": {}, "bias": "none",
-        "modules_to_save": ["score"], "target_modules": ["c_attn", "c_proj", "c_fc"], "revision": null,
+        "modules_to_save": ["score", "classifier", "score"], "target_modules": ["c_attn", "c_proj", "c_fc"], "revision": null,
     });
     let path = folder.join("adapter_config.json");
     fs::write(&path, settings.to_string()).unwrap();
@@ -250,13 +250,19 @@ fn what_peft_writes_is_read() {
     assert_eq!(model.folder.canonicalize().unwrap(), base.canonicalize().unwrap());
     assert_eq!(describe(&folder).unwrap().kind, ModelKind::Adapters);
 
+    // Beside a language model its labels have no names.
+    fs::remove_dir_all(&base).unwrap();
+    save_model(&base, &small(), &params(&small()), &Extras::default()).unwrap();
+    let model = load_model(&folder).unwrap();
+    assert_eq!(model.config.labels, ["LABEL_0", "LABEL_1"]);
+    assert!(model.params == expected);
+
     for (key, bad, said) in [
         ("peft_type", json!("IA3"), "its peft_type is 'IA3'"),
         ("peft_type", Value::Null, "its peft_type is 'none'"),
         ("bias", json!("all"), "its bias is 'all'"),
         ("use_dora", json!(true), "its use_dora is true"),
         ("rank_pattern", json!({"c_attn": 2}), "rank_pattern"),
-        ("modules_to_save", json!(["wte"]), "it saves the module 'wte'"),
         ("r", json!(0), "the rank of adapters must be between 1 and"),
         ("r", json!(5), "has the shape [4, 34]; the model asks for [5, 34]"),
         ("r", json!("4"), "not the configuration of LoRA adapters"),

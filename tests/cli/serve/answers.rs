@@ -103,9 +103,13 @@ fn a_long_prompt_is_read_in_pieces() {
     server.wait_until_busy(1);
     for bytes in [63, 64, 65, 128, 200, 220] {
         let prompt: String = (0..bytes).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
-        let greedy = json!({"prompt": prompt, "max_tokens": 40, "temperature": 0, "logprobs": 0});
-        let expected = generated(&model, &prompt, 40, "--temperature 0");
-        assert_eq!(text(&server.complete(greedy), 0), expected, "{bytes} bytes");
+        for penalty in [1.0, 1.5] {
+            let greedy =
+                json!({"prompt": prompt, "max_tokens": 40, "temperature": 0, "repetition_penalty": penalty});
+            let flags = format!("--temperature 0 --repetition-penalty {penalty}");
+            let expected = generated(&model, &prompt, 40, &flags);
+            assert_eq!(text(&server.complete(greedy), 0), expected, "{bytes} bytes, {penalty}");
+        }
     }
     drop(server);
     let _ = reading.join().unwrap();

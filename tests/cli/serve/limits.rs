@@ -23,7 +23,10 @@ fn a_full_queue_is_said_and_a_client_that_goes_away_frees_its_slot() {
     let endless = |stream: bool| json!({"prompt": "A", "max_tokens": 1_000_000_000, "stream": stream});
     // One that runs and is read as it comes, and one that waits.
     let mut running = server.begin(&endless(true));
-    server.wait_until_busy(1);
+    let mut some = [0; 400];
+    running.read_exact(&mut some).unwrap();
+    assert!(some.starts_with(b"HTTP/1.1 200 "));
+    assert_eq!(server.busy(), 1);
     let waiting = server.begin(&endless(false));
     server.wait_until_busy(2);
     let full = server.post("/v1/completions", &json!({"prompt": "B"}));
@@ -31,9 +34,6 @@ fn a_full_queue_is_said_and_a_client_that_goes_away_frees_its_slot() {
     assert!(full.head.contains("retry-after: 1"), "{}", full.head);
     assert!(server.post("/v1/completions", &json!({"n": 3})).error(400).contains("3 texts"));
 
-    let mut some = [0; 400];
-    running.read_exact(&mut some).unwrap();
-    assert!(some.starts_with(b"HTTP/1.1 200 "));
     drop(running);
     server.wait_until_busy(1);
     drop(waiting);
@@ -46,7 +46,7 @@ fn a_client_that_does_not_read_is_let_go() {
     let top = tempfile::tempdir().unwrap();
     let server = Server::start(
         &tiny(&top),
-        "--slots 2 --queue 1 --read-timeout 2 --timeout 1000 --max-tokens 1000000000",
+        "--slots 2 --queue 1 --read-timeout 3 --timeout 1000 --max-tokens 1000000000",
     );
     let endless = json!({"prompt": "A", "max_tokens": 1_000_000_000, "stream": true, "logprobs": 20});
     let mut deaf = server.begin(&endless);
@@ -54,8 +54,8 @@ fn a_client_that_does_not_read_is_let_go() {
     server.wait_until_busy(2);
     // Whoever takes a little now and then is served, whoever takes nothing is not.
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(8) {
-        slow.read_exact(&mut [0; 4096]).unwrap();
+    while begun.elapsed() < Duration::from_secs(12) {
+        slow.read_exact(&mut [0; 8192]).unwrap();
         sleep(Duration::from_millis(50));
     }
     assert_eq!(server.busy(), 1);

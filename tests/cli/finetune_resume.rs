@@ -217,7 +217,8 @@ fn on_the_emulated_gpu_a_killed_run_goes_on() {
     let fresh = |out: &Path| {
         let mut command = emulated(
             "finetune complete --device cuda --precision bf16 --epochs 3 --batch 2 --dropout 0.1 --lr 3e-3 --patience 0 \
-             --valid-share 0.2 --test-share 0.1 --max-new-tokens 3 --eval-every 3 --checkpoint-every 1",
+             --valid-share 0.2 --test-share 0.1 --max-new-tokens 3 --eval-every 3 --checkpoint-every 1 \
+             --metric f1 --metric-prompts 3",
         );
         command.arg(&base).arg("--train").arg(at("pairs.jsonl")).arg("--out").arg(out);
         command

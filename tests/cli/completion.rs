@@ -8,7 +8,8 @@ use std::process::{Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::common::{
-    assert_fails, checkpoint, json as parse, losses, ok, ok_line, path, run, text, tree, wikigpt,
+    assert_fails, best_and_last, checkpoint, json as parse, losses, metrics, ok, ok_line, path, run, text,
+    tree, wikigpt,
 };
 use crate::cuda::emulated;
 
@@ -187,6 +188,101 @@ fn the_emulated_gpu_learns_packed_rows_as_the_cpu_does() {
     assert_eq!(written, text(&completed(&gpu, "abc\ncab\n", &["--max-new-tokens", "6"]).stdout));
 }
 
+#[test]
+fn the_best_may_be_what_writes_best() {
+    let top = tempfile::tempdir().unwrap();
+    let at = |name: &str| top.path().join(name);
+    let (base, words) = (base(top.path()), words());
+    jsonl(&at("train.jsonl"), &words[..280]);
+    jsonl(&at("valid.jsonl"), &words[280..310]);
+    for (metric, score) in [("exact", "exact"), ("rouge", "rouge_l")] {
+        let out = at(metric);
+        let flags = format!(
+            "finetune complete --device cpu --threads 1 --batch 8 --dropout 0 --patience 0 --epochs 60 --eval-every 45 \
+                             --lr 1e-2 --metric {metric} --metric-prompts 10 --template {{prompt}}>{{completion}}"
+        );
+        // The model may stand at the end, too.
+        let files = [
+            "--valid",
+            path(&at("valid.jsonl")),
+            "--out",
+            path(&out),
+            "--train",
+            path(&at("train.jsonl")),
+            path(&base),
+        ]
+        .map(str::to_owned);
+        ok_line(&flags, &files.each_ref().map(String::as_str));
+        let valid: Vec<Value> = metrics(&out).into_iter().filter(|line| line["kind"] == "valid").collect();
+        assert_eq!(valid.len(), 10);
+        // Ten texts are a tenth each.
+        assert!(valid.iter().all(|line| number(&line["scores"], "exact") % 10.0 == 0.0), "{valid:?}");
+        let scores: Vec<f64> = valid.iter().map(|line| number(&line["scores"], score)).collect();
+        let best = scores.iter().copied().fold(0.0, f64::max);
+        assert!(best > scores[0], "{scores:?}");
+        let first = valid.iter().find(|line| number(&line["scores"], score) == best).unwrap();
+        let [checkpoint_of_best, last] = best_and_last(&out);
+        assert_eq!(checkpoint_of_best, checkpoint(&out, first["step"].as_u64().unwrap()));
+        let state = parse(&fs::read_to_string(last.join("state.json")).unwrap());
+        assert_eq!(number(&state["state"]["best"], "merit"), best);
+        // The same model writes the same again.
+        let line = "complete --json --limit 10 --device cpu --threads 1";
+        let measured = ok_line(line, &[path(&out), "--test", path(&at("valid.jsonl"))]);
+        for key in ["bleu", "exact", "f1", "rouge_l"] {
+            assert_eq!(parse(&measured)[key], first["scores"][key], "{key}");
+        }
+    }
+}
+
+/// Its template, its context and how long its completions may be; wherever the model goes.
+#[test]
+fn what_a_run_knows_of_completing_goes_with_the_model() {
+    let top = tempfile::tempdir().unwrap();
+    let at = |name: &str| top.path().join(name);
+    let base = base(top.path());
+    let long = |pairs: &[(String, String)]| -> Vec<_> {
+        pairs.iter().map(|(a, b)| (format!("{b}{b}{b}{b}{b}{b}{b}{b} {a}"), b.clone())).collect()
+    };
+    let words = words();
+    jsonl(&at("train.jsonl"), &long(&words[..160]));
+    jsonl(&at("test.jsonl"), &long(&words[160..200]));
+    let out = at("run");
+    let flags = "--context 20 --keep start --max-new-tokens 4 --epochs 3 --lr 1e-2 --valid-share 0.1 --template {prompt}=";
+    let test = at("test.jsonl");
+    finetune(&base, &at("train.jsonl"), &out, &format!("{flags} --test {}", path(&test)));
+    let expected = fs::read_to_string(out.join("completions-test.txt")).unwrap();
+    let written = |model: &Path, flags: &str| {
+        let file = at("written.txt");
+        let line = format!("complete --device cpu --threads 1 {flags}");
+        ok_line(&line, &[path(model), "--test", path(&test), "--out", path(&file)]);
+        fs::read_to_string(file).unwrap()
+    };
+    let (exported, imported) = (at("exported"), at("imported"));
+    ok(["export", path(&out), "--out", path(&exported)]);
+    ok(["import", path(&exported), "--out", path(&imported)]);
+    for model in [&out, &checkpoint_of(&out), &exported, &imported] {
+        assert_eq!(written(model, ""), expected, "{}", model.display());
+    }
+    // Each of it makes a difference.
+    for other in ["--context 36", "--keep end", "--template {prompt}", "--max-new-tokens 2"] {
+        assert_ne!(written(&exported, other), expected, "{other}");
+    }
+    // Where the data was is nobody's business.
+    let told = fs::read_to_string(exported.join("finetune.toml")).unwrap();
+    assert!(told.contains("context = 20") && !told.contains("train"), "{told}");
+    let output = run(["complete", path(&exported), "--context", "37"]);
+    assert_fails(&output, 2, &["--context 37", "context of 36"], "a context that the model has not");
+    // Other models know nothing of it.
+    ok(["export", path(&base), "--out", path(&at("language"))]);
+    assert!(!at("language").join("finetune.toml").exists());
+}
+
+/// The checkpoint that is the run's model.
+fn checkpoint_of(run: &Path) -> PathBuf {
+    let [best, _] = best_and_last(run);
+    best
+}
+
 /// Questions about two articles.
 const QUESTIONS: &str = r#"{"data": [
     {"title": "Lake", "paragraphs": [{"context": "The mere is deep.", "qas": [
@@ -254,6 +350,7 @@ fn mistakes_get_one_sentence_and_leave_nothing() {
         (&["--train", "good.jsonl", "--valid-share", "0"], &["no example is left to choose"]),
         (&["--train", "good.jsonl", "--context", "99"], &["--context 99", "36"]),
         (&["--train", "good.jsonl", "--batch", "0"], &["--batch 0"]),
+        (&["--train", "good.jsonl", "--metric-prompts", "5"], &["--metric-prompts", "--metric"]),
         (&["--train", "good.jsonl", "--max-new-tokens", "0"], &["max-new-tokens 0"]),
         (&["--train", "long.jsonl", "--long", "refuse"], &["train: example 1", "36", "--long refuse"]),
         (

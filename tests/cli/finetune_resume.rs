@@ -259,7 +259,8 @@ fn goes_on(at: &dyn Fn(&str) -> PathBuf, base: &Path, flags: &str) {
     let fresh = |out: &Path| {
         let mut command = emulated(
             "finetune complete --device cuda --precision bf16 --epochs 3 --batch 2 --dropout 0.1 --lr 3e-3 --patience 0 \
-             --valid-share 0.2 --test-share 0.1 --max-new-tokens 3 --eval-every 3 --checkpoint-every 1",
+             --valid-share 0.2 --test-share 0.1 --max-new-tokens 3 --eval-every 3 --checkpoint-every 1 \
+             --metric f1 --metric-prompts 3",
         );
         command.args(flags.split_whitespace()).arg(base);
         command.arg("--train").arg(at("pairs.jsonl")).arg("--out").arg(out);

@@ -205,6 +205,42 @@ impl<O: Ops> Drop for Generator<'_, O> {
     }
 }
 
+/// What a generator allocates, in elements.
+pub struct Room {
+    /// Keys, or values, of a layer: (slots,Tmax,C).
+    rows: usize,
+    /// Both of all layers.
+    pub kv: usize,
+    /// The largest pass.
+    pub acts: usize,
+    pub stats: usize,
+    /// Its tokens; as many positions.
+    pub most: usize,
+    /// How a step of all slots lies there.
+    a: Activations,
+}
+
+impl Room {
+    /// For so many slots of a model with adapters of rank R, or 0.
+    pub fn new(config: &Config, R: usize, slots: usize) -> Result<Room> {
+        let (Tmax, L) = (config.context, config.n_layer);
+        // The largest passes: a piece of a prompt, and a position of every slot.
+        let shapes = [Shape::new(config, 1, PIECE.min(Tmax))?, Shape::new(config, slots, 1)?]
+            .map(|shape| shape.with_rank(R));
+        let [piece, step] = shapes.map(|shape| lay_out(shape, L, Purpose::Generate, 0, 0));
+        let (piece, step) = (piece?, step?);
+        let rows = size(&[slots, Tmax, config.n_embd])?;
+        Ok(Room {
+            rows,
+            kv: size(&[L, 2, rows])?,
+            acts: piece.act_len.max(step.act_len),
+            stats: piece.stat_len.max(step.stat_len),
+            most: shapes[0].N.max(shapes[1].N),
+            a: step,
+        })
+    }
+}
+
 /// The state of a generation on a backend.
 struct Cache {
     w: Tensors,
@@ -247,17 +283,10 @@ impl Cache {
             return Err(Error::Config("the model classifies: it has no head that writes".into()));
         }
         let (Tmax, L) = (config.context, config.n_layer);
-        // The largest passes: a piece of a prompt, and a position of every slot.
-        let shapes = [Shape::new(config, 1, PIECE.min(Tmax))?, Shape::new(config, slots, 1)?]
-            .map(|shape| shape.with_rank(R));
-        let plans = shapes.map(|shape| lay_out(shape, L, Purpose::Generate, 0, 0));
-        let [piece, step] = plans;
-        let (piece, step) = (piece?, step?);
-        let rows = size(&[slots, Tmax, config.n_embd])?;
-        let kv: Slot<Act> = ops.alloc(size(&[L, 2, rows])?)?;
-        let acts: Slot<Act> = ops.alloc(piece.act_len.max(step.act_len))?;
-        let stats: Slot<Stat> = ops.alloc(piece.stat_len.max(step.stat_len))?;
-        let most = shapes.map(|shape| shape.N).into_iter().max().unwrap_or(1);
+        let Room { rows, kv, acts, stats, most, a } = Room::new(config, R, slots)?;
+        let kv: Slot<Act> = ops.alloc(kv)?;
+        let acts: Slot<Act> = ops.alloc(acts)?;
+        let stats: Slot<Stat> = ops.alloc(stats)?;
         let half = |i: usize| kv.slice(i * rows..(i + 1) * rows);
         let shape = Shape::new(config, 1, 1)?.with_rank(R);
         Ok(Cache {
@@ -265,7 +294,7 @@ impl Cache {
             shape,
             Tmax,
             layers: (0..L).map(|layer| (half(2 * layer), half(2 * layer + 1))).collect(),
-            a: step,
+            a,
             kv,
             acts,
             stats,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::activations::{Purpose, lay_out};
 use crate::batch::Uploaded;
+use crate::generator::Room;
 use crate::lora::{AdapterLayout, Lora};
 use crate::shape::Shape;
 use crate::{Config, Error, Layout, Result};
@@ -93,6 +94,19 @@ impl Bytes {
         Bytes::of(config, shape, Purpose::Train, elements, [act_bytes, grad_bytes])
     }
 
+    /// What a [`Generator`](crate::Generator) of so many slots takes beside the weights, with elements of `act_bytes` bytes and
+    /// adapters of rank R, or 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the shape is impossible or too large to count.
+    pub fn of_generator(config: &Config, R: usize, slots: usize, act_bytes: usize) -> Result<u64> {
+        let Room { kv, acts, stats, most, .. } = Room::new(config, R, slots)?;
+        let (act, stat) = (act_bytes as u64, act_bytes.max(size_of::<f32>()) as u64);
+        let parts = [(kv, act), (acts, act), (stats, stat), (2 * (most + slots), size_of::<u32>() as u64)];
+        let add = |sum: u64, (len, size): &(usize, u64)| sum.checked_add((*len as u64).checked_mul(*size)?);
+        parts.iter().try_fold(0, add).ok_or_else(too_large)
+    }
+
     fn of(
         config: &Config,
         shape: Shape,
@@ -104,9 +118,7 @@ impl Bytes {
         let (act, stat) = (act_bytes as u64, act_bytes.max(size_of::<f32>()) as u64);
         let bytes = |len: usize, size: u64| (len as u64).checked_mul(size);
         let sum = |parts: &[Option<u64>]| {
-            parts.iter().try_fold(0_u64, |sum, part| sum.checked_add((*part)?)).ok_or_else(|| {
-                Error::Config("the model takes more memory than this machine can count".into())
-            })
+            parts.iter().try_fold(0_u64, |sum, part| sum.checked_add((*part)?)).ok_or_else(too_large)
         };
         let weights = sum(&[bytes(elements.weights, act)])?;
         let gradients = sum(&[bytes(elements.gradients, grad_bytes as u64)])?;
@@ -118,6 +130,10 @@ impl Bytes {
         let total = sum(&[Some(weights), Some(gradients), Some(optimizer), Some(activations)])?;
         Ok(Bytes { weights, gradients, optimizer, activations, total })
     }
+}
+
+fn too_large() -> Error {
+    Error::Config("the model takes more memory than this machine can count".into())
 }
 
 /// See [`Plan::flops_per_token`].
@@ -153,6 +169,18 @@ mod tests {
         let acts = N * (12 * 16 * C + 2 * C + 2 * C + Vp);
         let stats = N * (12 * (4 + 12) + 2 + 1);
         assert_eq!(plan.bytes.activations, 4 * (acts + stats + 5 * N));
+    }
+
+    #[test]
+    fn a_generator_keeps_keys_and_values_of_every_position() {
+        let config = Config::preset("gpt2", 50_257).unwrap();
+        let [one, three] = [1, 3].map(|slots| Bytes::of_generator(&config, 0, slots, 2).unwrap());
+        // 12 blocks of 2·1024·C in bf16; of the numbers, two a slot. The largest pass is a piece of a prompt in both.
+        assert_eq!(three - one, 2 * (12 * 2 * 1024 * 768 * 2 + 2 * 4));
+        // That pass: one block's activations, the end of the stream, its norm and scratch, and the logits of one position.
+        assert!((one - 12 * 2 * 1024 * 768 * 2) < 128 * 40 * 768 * 2 + 50_304 * 2);
+        let error = Bytes::of_generator(&config, 0, usize::MAX / 2048, 2).unwrap_err().to_string();
+        assert!(error.contains("larger than this machine can count"), "{error}");
     }
 
     #[test]

@@ -156,6 +156,16 @@ pub enum OrderName {
     Shuffled,
 }
 
+/// What to do with a text that is longer than the model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Long {
+    /// Leave a part of it out, and say of how many
+    Truncate,
+    /// Refuse it
+    Refuse,
+}
+
 /// Names of precisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

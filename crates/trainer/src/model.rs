@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use wikigpt_gpt::files::{self, Extras, Model};
 
+use crate::complete::Stored;
 use crate::fault::bad_input;
 use crate::{corpus, output};
 
@@ -39,26 +40,28 @@ pub fn convert(from: &Path, base: Option<&Path>, out: &Path) -> Result<()> {
         None => open(from)?,
     };
     let Model { folder, config, params, .. } = &model;
-    write_beside_tokenizer(folder, out, |extras| files::save_model(out, config, params, extras))
+    write_with_extras(from, folder, out, |extras| files::save_model(out, config, params, extras))
 }
 
 /// Writes the adapters of MODEL as a folder of their own.
 pub fn export_adapters(from: &Path, out: &Path) -> Result<()> {
     let folder = files::model_path(from)?.folder;
-    write_beside_tokenizer(&folder, out, |extras| files::export_adapters(from, out, extras))
+    write_with_extras(from, &folder, out, |extras| files::export_adapters(from, out, extras))
 }
 
-/// Writes a folder that gets the tokenizer of `folder`.
-fn write_beside_tokenizer(
+/// Writes a folder that gets the tokenizer of `folder`, and what MODEL knows of completing prompts.
+fn write_with_extras(
+    from: &Path,
     folder: &Path,
     out: &Path,
     write: impl FnOnce(&Extras) -> wikigpt_gpt::Result,
 ) -> Result<()> {
     let tokenizer = corpus::stored_tokenizer(folder)?;
     let end_of_text = tokenizer.as_ref().and_then(|tokenizer| tokenizer.end_of_text());
-    let fill = |folder: &Path| match &tokenizer {
-        Some(tokenizer) => Ok(tokenizer.save(folder)?),
-        None => Ok(()),
+    let stored = Stored::of(from, folder)?;
+    let fill = |folder: &Path| {
+        tokenizer.as_ref().map_or(Ok(()), |tokenizer| tokenizer.save(folder))?;
+        Ok(stored.write(folder)?)
     };
     let extras = Extras {
         bos_token_id: end_of_text,

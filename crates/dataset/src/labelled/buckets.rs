@@ -42,11 +42,6 @@ impl Buckets {
         self.lengths.len().div_ceil(self.B)
     }
 
-    /// The largest batch (B,T).
-    pub fn shape(&self) -> (usize, usize) {
-        (self.B.min(self.lengths.len()), self.lengths.iter().copied().max().unwrap_or(0))
-    }
-
     /// The batches of an epoch: every text once.
     pub fn epoch(&self, epoch: u64) -> Vec<Chosen> {
         let key = mix(self.seed ^ mix(epoch));
@@ -84,7 +79,7 @@ mod tests {
     fn every_text_comes_once_an_epoch_among_its_like() {
         let lengths: Vec<usize> = (0..103).map(|i| 1 + i * 37 % 50).collect();
         let buckets = Buckets::new(lengths.iter().copied(), 50, 8, 7);
-        assert_eq!((buckets.batches(), buckets.shape()), (13, (8, 50)));
+        assert_eq!(buckets.batches(), 13);
         for epoch in [buckets.epoch(0), buckets.epoch(1), buckets.sorted()] {
             assert_eq!(epoch.len(), 13);
             let mut all: Vec<usize> = epoch.iter().flat_map(|chosen| chosen.texts.clone()).collect();
@@ -115,7 +110,6 @@ mod tests {
     #[test]
     fn few_texts_make_a_small_batch() {
         let buckets = Buckets::new([3, 9], 1024, 16, 0);
-        assert_eq!(buckets.shape(), (2, 64));
         assert_eq!(buckets.sorted(), [Chosen { T: 64, texts: vec![0, 1] }]);
     }
 }

@@ -11,4 +11,4 @@ mod texts;
 pub use confusion::Confusion;
 pub use predict::{Prediction, predict};
 pub use task::{Classification, Metric};
-pub use texts::{ClassWeights, Long, Set, Texts};
+pub use texts::{ClassWeights, Set, Texts};

@@ -10,19 +10,10 @@ use wikigpt_dataset::labelled::{Example, Labels};
 use wikigpt_ops::IGNORE;
 
 use crate::fault::bad_input;
+use crate::flags::Long;
 use crate::output;
 use crate::progress::thousands;
 use crate::tuning::Batch;
-
-/// What to do with a text of more tokens than the model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Long {
-    /// Take its beginning, and say of how many
-    Truncate,
-    /// Refuse it
-    Refuse,
-}
 
 /// How texts become tokens.
 pub struct Texts<'a> {

@@ -13,9 +13,10 @@ use serde::Serialize;
 use wikigpt_gpt::{Evaluator, files};
 use wikigpt_ops::Ops;
 
-use crate::classify::{Long, Prediction, Texts, predict};
+use crate::classify::{Prediction, Texts, predict};
 use crate::device::{MachineFlags, with_backend};
 use crate::fault::{BadInput, bad_input};
+use crate::flags::Long;
 use crate::progress::thousands;
 use crate::settings::positive;
 use crate::{corpus, model, output, signals};

@@ -12,9 +12,10 @@ use wikigpt_dataset::completion::{Encoder, Example};
 use wikigpt_gpt::Generator;
 use wikigpt_ops::Ops;
 
-use crate::complete::{ExampleFlags, Files, KeepName, Long, Report, Stored, Writer, line, split_of};
+use crate::complete::{ExampleFlags, Files, KeepName, Report, Stored, Writer, line, split_of};
 use crate::device::{MachineFlags, with_backend};
 use crate::fault::bad_input;
+use crate::flags::Long;
 use crate::progress::{duration, thousands};
 use crate::sampling::SamplingFlags;
 use crate::settings::positive;
@@ -58,6 +59,9 @@ pub struct Arguments {
     /// Which end of a prompt that is too long is kept [default: the run's, or end]
     #[arg(long)]
     keep: Option<KeepName>,
+    /// Positions that a prompt and its completion take at most [default: the run's, or the model's context]
+    #[arg(long, value_name = "T")]
+    context: Option<usize>,
     /// Tokens that a completion has at most [default: the run's, or half the context]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
@@ -99,13 +103,17 @@ pub fn run(arguments: Arguments) -> Result<()> {
         Some(written) => written.parse()?,
         None => stored.template.unwrap_or_default(),
     };
-    let most = arguments.max_new_tokens.or(stored.max_new_tokens).unwrap_or(config.context / 2);
-    positive("max-new-tokens", most)?;
-    if most >= config.context {
+    let context = arguments.context.or(stored.context).unwrap_or(config.context);
+    if !(2..=config.context).contains(&context) {
         bad_input!(
-            "--max-new-tokens {most}: with the prompt, the model's context of {} must hold it",
+            "--context {context}: must be at least 2 and at most the model's context of {}",
             config.context
         );
+    }
+    let most = arguments.max_new_tokens.or(stored.max_new_tokens).unwrap_or(context / 2);
+    positive("max-new-tokens", most)?;
+    if most >= context {
+        bad_input!("--max-new-tokens {most}: with the prompt, a context of {context} must hold it");
     }
     let room = stored.room.filter(|_| arguments.max_new_tokens.is_none()).unwrap_or(most).min(most);
     positive("batch", arguments.batch)?;
@@ -113,10 +121,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let sampling = arguments.sampling.resolve(0.0, || 1)?;
     let prompts = Prompts {
         encoder: Encoder::new(&tokenizer, &template, keep.into())?,
-        most: config.context - room,
+        most: context - room,
         long: arguments.examples.long,
     };
-    let context = config.context;
     let writer = Writer { tokenizer: &tokenizer, end: prompts.encoder.end(), most, context, sampling };
     let examples = match arguments.test.is_empty() {
         true => None,

@@ -9,6 +9,7 @@ use wikigpt_dataset::Split;
 use wikigpt_dataset::completion::{self, Encoder, Example, Examples, Keep, Layout, Sequence};
 
 use crate::fault::bad_input;
+use crate::flags::Long;
 use crate::output;
 use crate::progress::thousands;
 
@@ -37,16 +38,6 @@ pub enum FormatName {
     Squad,
     /// Articles in WikiText's layout (or its archive), and their titles
     Titles,
-}
-
-/// What to do with an example that is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Long {
-    /// Leave out a part of the prompt, and say of how many
-    Truncate,
-    /// Refuse it
-    Refuse,
 }
 
 /// Names of a prompt's ends.

@@ -9,7 +9,7 @@ mod run;
 mod task;
 mod writing;
 
-pub use examples::{ExampleFlags, Files, KeepName, Long, Part, Texts, split_of};
+pub use examples::{ExampleFlags, Files, KeepName, Part, Texts, split_of};
 pub use run::Stored;
-pub use task::{Completion, Learn, Parts};
+pub use task::{Completion, Learn, Metric, Parts, Prompts};
 pub use writing::{Report, Writer, line};

@@ -37,12 +37,53 @@ pub enum Learn {
     All,
 }
 
+/// What decides which model is the best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// The mean loss on the validation examples, the lower the better
+    Loss,
+    /// BLEU of what the model writes after their prompts
+    Bleu,
+    /// ROUGE-L of it
+    Rouge,
+    /// How much of it is right to the letter, as SQuAD counts it
+    Exact,
+    /// How much of it is right by words, as SQuAD counts it
+    F1,
+}
+
+impl Metric {
+    /// The higher, the better; without what the model writes, the loss decides.
+    fn merit(self, loss: f64, written: Option<&Report>) -> f64 {
+        match (self, written) {
+            (Metric::Loss, _) | (_, None) => -loss,
+            (Metric::Bleu, Some(report)) => report.bleu,
+            (Metric::Rouge, Some(report)) => report.rouge_l,
+            (Metric::Exact, Some(report)) => report.exact,
+            (Metric::F1, Some(report)) => report.f1,
+        }
+    }
+}
+
 /// Examples by what they are for.
 pub struct Parts {
     pub train: Part,
     pub valid: Part,
     /// Completed by the best model.
     pub test: Option<Part>,
+}
+
+/// The prompts that the model completes to be measured.
+pub struct Prompts {
+    /// Those of the first validation examples, at every validation; none where the loss decides.
+    pub valid: Vec<Vec<u32>>,
+    /// Those of the test examples, by the best model.
+    pub test: Vec<Vec<u32>>,
+    /// The token that ends a completion.
+    pub end: u32,
+    /// Tokens that a completion has at most.
+    pub most: usize,
 }
 
 /// Prompts to learn to complete.
@@ -58,12 +99,8 @@ pub struct Completion {
     seed: u64,
     train: Packing,
     valid: Packing,
-    /// The token that ends a completion.
-    end: u32,
-    /// Tokens that a completion has at most when the model writes.
-    most: usize,
-    /// The test prompts, as the model completes them.
-    prompts: Vec<Vec<u32>>,
+    metric: Metric,
+    prompts: Prompts,
 }
 
 impl Completion {
@@ -75,14 +112,14 @@ impl Completion {
         packed: bool,
         learn: Learn,
         seed: u64,
-        (end, most): (u32, usize),
-        prompts: Vec<Vec<u32>>,
+        metric: Metric,
+        prompts: Prompts,
     ) -> Completion {
         let lay = |part: &Part, order| {
             if packed { pack(&part.lengths(), T, order) } else { one_a_row(&part.lengths(), T, order) }
         };
         let (train, valid) = (lay(&parts.train, Some((seed, 0))), lay(&parts.valid, None));
-        Completion { parts, tokenizer, B, T, packed, learn, seed, train, valid, end, most, prompts }
+        Completion { parts, tokenizer, B, T, packed, learn, seed, train, valid, metric, prompts }
     }
 
     /// What packing saves, for a person.
@@ -115,6 +152,17 @@ impl Completion {
         };
         fill(batch, rows, T, &part.sequences, self.learn == Learn::All);
     }
+
+    /// What the model writes after prompts, a line each; nothing if a signal came meanwhile.
+    fn write<O: Ops>(&self, trainer: &mut Trainer<O>, prompts: &[Vec<u32>]) -> Result<Option<Vec<String>>> {
+        let Prompts { end, most, .. } = self.prompts;
+        let (tokenizer, context) = (&self.tokenizer, self.T);
+        let writer = Writer { tokenizer, end, most, context, sampling: Sampling::GREEDY };
+        let mut generator = trainer.generator(self.slots())?;
+        let written = writer.write(&mut generator, prompts)?;
+        let is_whole = written.len() == prompts.len();
+        Ok(is_whole.then(|| written.iter().map(|text| line(text)).collect()))
+    }
 }
 
 impl Task for Completion {
@@ -122,6 +170,10 @@ impl Task for Completion {
 
     fn shape(&self) -> (usize, usize) {
         (self.B, self.T)
+    }
+
+    fn slots(&self) -> usize {
+        self.B.min(self.prompts.valid.len().max(self.prompts.test.len()))
     }
 
     fn batches(&self) -> u64 {
@@ -159,21 +211,23 @@ impl Task for Completion {
             count += weight;
         }
         let loss = sum / count;
-        Ok(Some(Score { loss, targets: count as u64, scores: BTreeMap::new(), merit: -loss }))
+        let mut scores = BTreeMap::new();
+        let mut report = None;
+        if !self.prompts.valid.is_empty() {
+            let Some(written) = self.write(trainer, &self.prompts.valid)? else { return Ok(None) };
+            let of = Report::new(written.iter().map(String::as_str).zip(&self.parts.valid.examples));
+            let figures = [("bleu", of.bleu), ("rouge_l", of.rouge_l), ("exact", of.exact), ("f1", of.f1)];
+            scores.extend(figures.map(|(name, figure)| (name.to_owned(), figure)));
+            report = Some(of);
+        }
+        let merit = self.metric.merit(loss, report.as_ref());
+        Ok(Some(Score { loss, targets: count as u64, scores, merit }))
     }
 
     fn finish<O: Ops>(&mut self, trainer: &mut Trainer<O>, run: &Path) -> Result<Option<String>> {
         let next = format!("next: echo \"a prompt\" | wikigpt complete {}", run.display());
         let Some(test) = &self.parts.test else { return Ok(Some(next)) };
-        let context = trainer.config().context;
-        let Completion { tokenizer, end, most, .. } = self;
-        let writer = Writer { tokenizer, end: *end, most: *most, context, sampling: Sampling::GREEDY };
-        let mut generator = trainer.generator(self.B.min(test.examples.len()))?;
-        let written: Vec<String> =
-            writer.write(&mut generator, &self.prompts)?.iter().map(|text| line(text)).collect();
-        if written.len() < test.examples.len() {
-            return Ok(None);
-        }
+        let Some(written) = self.write(trainer, &self.prompts.test)? else { return Ok(None) };
         let file = run.join("completions-test.txt");
         folder::write_file(&file, (written.join("\n") + "\n").as_bytes())?;
         let report = Report::new(written.iter().map(String::as_str).zip(&test.examples));
@@ -212,7 +266,8 @@ mod tests {
         let part = || Part { name: String::new(), examples: Vec::new(), sequences: sequences.clone() };
         let parts = Parts { train: part(), valid: part(), test: None };
         let tokenizer = Tokenizer::build(&TokenizerSpec::Bytes, "").unwrap();
-        Completion::new(parts, tokenizer, [2, 8], true, Learn::Completion, 1, (10, 4), Vec::new())
+        let prompts = Prompts { valid: Vec::new(), test: Vec::new(), end: 10, most: 4 };
+        Completion::new(parts, tokenizer, [2, 8], true, Learn::Completion, 1, Metric::Loss, prompts)
     }
 
     #[test]

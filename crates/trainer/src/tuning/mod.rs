@@ -92,6 +92,11 @@ pub trait Task {
     /// The largest batch that there is (B,T).
     fn shape(&self) -> (usize, usize);
 
+    /// Texts that the model writes at once when it is measured; 0 if it writes none.
+    fn slots(&self) -> usize {
+        0
+    }
+
     /// Batches of every epoch.
     fn batches(&self) -> u64;
 

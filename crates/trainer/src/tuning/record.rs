@@ -120,11 +120,12 @@ impl Start {
         Ok(Base { folder, path, origin: Origin::Model(config, params) })
     }
 
-    /// A value that a run cannot do without: on the command line it is asked for, in a file it may be missing.
+    /// A value that a run cannot do without.
     pub fn needed<'a, T: ?Sized>(&self, value: Option<&'a T>, key: &str) -> Result<&'a T> {
         match value {
             Some(value) => Ok(value),
-            None => bad_input!("{FILE} has no `{key}`"),
+            None if self.run.is_some() => bad_input!("{FILE} has no `{key}`"),
+            None => bad_input!("{}: what to start from is missing; see --help", key.to_uppercase()),
         }
     }
 

@@ -39,7 +39,7 @@ pub fn tune<K: Task>(
         );
     }
     let backend = settings.machine.open()?;
-    check_memory(origin.config(), task.shape(), settings, backend.free_memory())?;
+    check_memory(origin.config(), task, &settings.machine, settings.lora.as_ref(), backend.free_memory())?;
     with_backend!(backend, ops => tune_on(ops, base, task, settings, start, &record))
 }
 
@@ -136,19 +136,23 @@ fn announce<O: Ops>(
 }
 
 /// Refuses what would not fit into so many free bytes.
-fn check_memory(
+fn check_memory<K: Task>(
     config: &Config,
-    (B, T): (usize, usize),
-    settings: &Settings,
+    task: &K,
+    machine: &Machine,
+    lora: Option<&Lora>,
     free: Option<u64>,
 ) -> Result<()> {
-    let Machine { precision, grads, .. } = &settings.machine;
-    let (act, grad) = (precision.bytes(), grads.bytes());
-    let needed = match &settings.lora {
-        Some(lora) => Bytes::with_adapters(config, lora, B, T, act, grad)?,
-        None => Plan::new(config, B, T, true, act, grad)?.bytes,
+    let (act, grad) = (machine.precision.bytes(), machine.grads.bytes());
+    let ((B, T), slots) = (task.shape(), task.slots());
+    let mut total = match lora {
+        Some(lora) => Bytes::with_adapters(config, lora, B, T, act, grad)?.total,
+        None => Plan::new(config, B, T, true, act, grad)?.bytes.total,
     };
-    let total = needed.total;
+    if slots > 0 {
+        let R = lora.map_or(0, |lora| lora.rank);
+        total = total.saturating_add(Bytes::of_generator(config, R, slots, act)?);
+    }
     match free.filter(|free| *free < total) {
         None => Ok(()),
         Some(free) => bad_input!(
@@ -156,5 +160,64 @@ fn check_memory(
             bytes(total),
             bytes(free)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use wikigpt_dataset::Tokenizer;
+
+    use super::*;
+    use crate::device::Device;
+    use crate::flags::PrecisionName;
+    use crate::tuning::{Batch, Score};
+
+    /// So many texts are written at once; nothing else is asked of it here.
+    struct Writes(usize);
+
+    impl Task for Writes {
+        const NAME: &'static str = "write";
+
+        fn shape(&self) -> (usize, usize) {
+            (2, 16)
+        }
+
+        fn slots(&self) -> usize {
+            self.0
+        }
+
+        fn batches(&self) -> u64 {
+            unreachable!()
+        }
+
+        fn batch(&mut self, _: u64, _: u64, _: &mut Batch) -> Result<()> {
+            unreachable!()
+        }
+
+        fn evaluate<O: Ops>(&mut self, _: &mut Trainer<O>) -> Result<Option<Score>> {
+            unreachable!()
+        }
+
+        fn finish<O: Ops>(&mut self, _: &mut Trainer<O>, _: &Path) -> Result<Option<String>> {
+            unreachable!()
+        }
+
+        fn tokenizer(&self) -> &Tokenizer {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn what_writing_takes_is_counted() {
+        let config = Config::preset("tiny", 256).unwrap();
+        let precision = PrecisionName::F32;
+        let machine = Machine { device: Device::Cpu, precision, grads: precision, graph: false, threads: 1 };
+        let trained = Plan::new(&config, 2, 16, true, 4, 4).unwrap().bytes.total;
+        let written = Bytes::of_generator(&config, 0, 2, 4).unwrap();
+        let check = |slots, free| check_memory(&config, &Writes(slots), &machine, None, Some(free));
+        assert!(check(0, trained).is_ok() && check(0, trained - 1).is_err());
+        assert!(check(2, trained + written).is_ok() && check(2, trained + written - 1).is_err());
     }
 }

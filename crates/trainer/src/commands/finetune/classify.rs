@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use wikigpt_dataset::labelled::{self, Column, Labels, Layout, Reading};
 use wikigpt_gpt::{Config, carry_over, init};
 
-use crate::classify::{ClassWeights, Classification, Long, Metric, Set, Texts};
+use crate::classify::{ClassWeights, Classification, Metric, Set, Texts};
 use crate::fault::bad_input;
+use crate::flags::Long;
 use crate::origin::Origin;
 use crate::progress::thousands;
 use crate::settings::positive;

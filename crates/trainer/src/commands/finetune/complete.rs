@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use wikigpt_dataset::completion::{Encoder, Layout, Template, hold_out};
+use wikigpt_dataset::completion::{Encoder, Example, Layout, Template, hold_out};
 
-use crate::complete::{Completion, ExampleFlags, Files, KeepName, Learn, Part, Parts, Texts, split_of};
+use crate::complete::{
+    Completion, ExampleFlags, Files, KeepName, Learn, Metric, Part, Parts, Prompts, Texts, split_of,
+};
 use crate::fault::bad_input;
 use crate::settings::{fraction, positive};
 use crate::tuning::{self, Given, Settings, Task, TuningFlags};
@@ -24,18 +26,22 @@ Examples:
 
 Files are JSON lines {\"prompt\": …, \"completion\": …}, two files that belong together line by line, SQuAD's JSON, or articles in \
 WikiText's layout with their titles; any may be compressed with gzip. A template is translate, summarise, answer, or a text with \
-{prompt} in it; after the completion the model learns to end the text. The first batch is shown with what is learned of it marked. The \
-run's folder holds the checkpoint with the lowest validation loss, metrics.jsonl, and with --test the completions of that \
+{prompt} in it; after the completion the model learns to end the text. Which examples share a row is settled once, and epochs put the \
+rows into another order. The first batch is shown with what is learned of it marked. The \
+run's folder holds the checkpoint that was best by --metric, metrics.jsonl, and with --test the completions of that \
 model and their BLEU, ROUGE-L, exact match and F1. Ctrl-C and SIGTERM let the step under way end, save and stop (exit status 0); \
 `wikigpt finetune complete --resume RUN` goes on bit for bit as if it had never stopped. The best checkpoint so far stays beside \
 the last, and is the one that other commands take.";
+
+/// Validation prompts that are completed at a time, where it is not said how many.
+const METRIC_PROMPTS: usize = 200;
 
 /// Flags of `wikigpt finetune complete`.
 #[derive(Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Arguments {
     /// What to start from: a run folder, a checkpoint or a Hugging Face folder
-    #[arg(value_name = "MODEL", required_unless_present = "resume")]
+    #[arg(value_name = "MODEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<PathBuf>,
     /// Examples to learn from: one file, or the prompts and the completions
@@ -69,7 +75,7 @@ pub struct Arguments {
     #[arg(long, help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<KeepName>,
-    /// Positions of a row [default: the model's context]
+    /// Positions of a row, and of a prompt with what the model writes after it [default: the model's context]
     #[arg(long, value_name = "T", help_heading = "Data")]
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<usize>,
@@ -79,6 +85,13 @@ pub struct Arguments {
     /// What is learned of an example
     #[arg(long, default_value = "completion", help_heading = "Training")]
     loss: Learn,
+    /// What decides which checkpoint is the best
+    #[arg(long, default_value = "loss", help_heading = "Output")]
+    metric: Metric,
+    /// Validation prompts that the model completes at each validation where --metric is not loss: the first N, 0 for all [default: 200]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric_prompts: Option<usize>,
     /// Tokens that a completion has at most when the model writes [default: as many as the longest that it learned]
     #[arg(long, value_name = "N", help_heading = "Output")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,11 +105,15 @@ pub struct Arguments {
 pub fn run(given: Given<Arguments>) -> Result<()> {
     let TuningFlags { out, resume, .. } = &given.flags.tuning;
     let (out, resume) = (out.clone(), resume.clone());
-    let (arguments, start) = tuning::open(Completion::NAME, given, resume.as_deref(), out.as_deref())?;
+    let (mut arguments, start) = tuning::open(Completion::NAME, given, resume.as_deref(), out.as_deref())?;
+    arguments.find_model();
     let flags = &arguments.tuning;
     positive("batch", flags.batch)?;
     for (name, share) in [("valid-share", arguments.valid_share), ("test-share", arguments.test_share)] {
         fraction(name, share.unwrap_or(0.0))?;
+    }
+    if arguments.metric == Metric::Loss && arguments.metric_prompts.is_some() {
+        bad_input!("--metric-prompts: the model writes nothing at a validation unless --metric asks for it");
     }
     let template = arguments.template.as_deref().map(str::parse::<Template>).transpose()?.unwrap_or_default();
     let base = start.base(arguments.model.as_deref(), model::open_language)?;
@@ -130,28 +147,51 @@ pub fn run(given: Given<Arguments>) -> Result<()> {
     positive("max-new-tokens", most)?;
     // A few completions that are much longer than the others are not worth a part of every prompt.
     let room = lengths[(lengths.len() - 1) * 95 / 100].min(most);
-    let mut prompts = Vec::new();
-    for example in test.iter().flat_map(|test| &test.examples) {
-        prompts.push(texts.encoder.prompt(&example.prompt, context - room)?);
-    }
-    let end = (texts.encoder.end(), most);
+    let mut encode = |examples: &[Example]| -> Result<Vec<Vec<u32>>> {
+        let prompts = examples.iter().map(|example| texts.encoder.prompt(&example.prompt, context - room));
+        Ok(prompts.collect::<wikigpt_dataset::Result<_>>()?)
+    };
+    let measured = match (arguments.metric, arguments.metric_prompts.unwrap_or(METRIC_PROMPTS)) {
+        (Metric::Loss, _) => 0,
+        (_, 0) => valid.examples.len(),
+        (_, limit) => limit.min(valid.examples.len()),
+    };
+    let prompts = Prompts {
+        valid: encode(&valid.examples[..measured])?,
+        test: encode(test.as_ref().map_or(&[], |test| &test.examples))?,
+        end: texts.encoder.end(),
+        most,
+    };
     drop(texts);
 
     record.set("template", template.to_string())?;
     record.set("keep", keep)?;
+    record.set("context", context)?;
     record.set("max-new-tokens", most)?;
     record.set("room", room)?;
     let parts = Parts { train, valid, test };
     let packed = !arguments.no_packing;
     let shape = [flags.batch, context];
-    let mut task = Completion::new(parts, tokenizer, shape, packed, arguments.loss, flags.seed, end, prompts);
+    let (learn, metric) = (arguments.loss, arguments.metric);
+    let mut task = Completion::new(parts, tokenizer, shape, packed, learn, flags.seed, metric, prompts);
     output::note(&task.describe());
     let settings = Settings::resolve(flags, base.config(), task.batches())?;
     tuning::tune(base, &mut task, &settings, start, record)
 }
 
+impl Arguments {
+    /// `--train FILE MODEL` gives both to --train. A folder is no file of examples: it is the model.
+    fn find_model(&mut self) {
+        for files in [&mut self.train, &mut self.valid, &mut self.test] {
+            if self.model.is_none() && files.len() == 2 && files[1].is_dir() {
+                self.model = files.pop();
+            }
+        }
+    }
+}
+
 /// The examples to learn from, to choose by, and to be measured on: those of the files, or shares of the first.
-fn examples(arguments: &Arguments) -> Result<[Vec<wikigpt_dataset::completion::Example>; 3]> {
+fn examples(arguments: &Arguments) -> Result<[Vec<Example>; 3]> {
     let read = |flag, paths: &[PathBuf]| {
         if paths.is_empty() {
             return Ok(Vec::new());

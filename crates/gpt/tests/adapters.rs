@@ -94,7 +94,7 @@ fn a_text_is_written_with_them() {
     let write = |generator: &mut wikigpt_gpt::Generator<Reference>| {
         generator.prefill(0, &prompt).unwrap();
         generator.step(&[(0, 9)]).unwrap();
-        generator.logits(0).to_vec()
+        generator.logits(0).unwrap().to_vec()
     };
     let with = write(&mut trainer.generator(1).unwrap());
     let (layout, adapters) = (trainer.adapters().unwrap().clone(), trainer.params().unwrap());

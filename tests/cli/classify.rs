@@ -138,6 +138,10 @@ fn a_model_learns_labels_and_gives_them() {
             assert!((p(&a) - p(&b)).abs() < 1e-5 && (p(&a) - p(expected)).abs() < 1e-5, "{a} {b} {expected}");
         }
     }
+    // Compressed and marked they are the same lines.
+    let compressed = workshop.at("texts.gz");
+    fs::write(&compressed, gzip(&format!("\u{feff}{}", texts.join("\r\n")))).unwrap();
+    assert_eq!(ok_line("classify --json --threads 1 --batch 64", &[path(&run), path(&compressed)]), together);
     let plain = ok_line("classify", &[path(&run), path(&file)]);
     let fields: Vec<&str> = plain.lines().next().unwrap().split('\t').collect();
     assert_eq!((fields[0], fields[2]), (labelled[0]["predicted"].as_str().unwrap(), &*texts[0]));

@@ -39,7 +39,7 @@ pub use order::{Batches, Order, Position};
 pub use prepare::{Prepare, Source, prepare};
 pub use progress::{Bar, Progress, Silent};
 pub use shard::{Format, MAX_SHARD_TOKENS, TokenSlice, Width};
-pub use text_file::read as read_text;
+pub use text_file::{open as open_text, read as read_text};
 pub use tokenizer::{
     LARGEST_BPE, SMALLEST_BPE, StreamDecoder, TOKENIZER_FILE, Tokenizer, TokenizerSpec, Utf8Stream,
 };

@@ -1,7 +1,7 @@
 //! Text files: plain or compressed, UTF-8. Whatever of ours reads a text reads it here, by one set of rules.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -40,6 +40,30 @@ pub fn read(path: &Path) -> Result<String> {
         let byte = bytes[at];
         Error::at_line(path, line, format_args!("not UTF-8 (byte {byte:#04x}): save the file as UTF-8"))
     })
+}
+
+/// A file's text to be read as it comes, line by line: by the same rules, but that whoever reads it has to see that it is UTF-8, and
+/// that damage shows where it is.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let file = File::open(path).while_trying("read", path)?;
+    let (head, file) = peek(file, GZIP.len()).while_trying("read", path)?;
+    let text: Box<dyn Read + Send> =
+        if head == GZIP { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let (head, mut text) = peek(text, BYTE_ORDER_MARK.len()).while_trying("read", path)?;
+    if head == BYTE_ORDER_MARK {
+        io::copy(&mut text.by_ref().take(head.len() as u64), &mut io::sink()).while_trying("read", path)?;
+    }
+    Ok(Box::new(BufReader::new(text)))
+}
+
+/// The first bytes, fewer where there are no more, and a reader that gives them again.
+fn peek<R: Read>(mut reader: R, count: usize) -> io::Result<(Vec<u8>, impl Read + use<R>)> {
+    let mut head = Vec::new();
+    reader.by_ref().take(count as u64).read_to_end(&mut head)?;
+    Ok((head.clone(), Cursor::new(head).chain(reader)))
 }
 
 /// What a file's name says that it holds, in small letters: its extension, or the one before `.gz`.

@@ -1,14 +1,14 @@
 //! Every reader of texts takes the same text in all its guises.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use wikigpt_dataset::completion::{self, Layout};
 use wikigpt_dataset::labelled::{self, Reading};
-use wikigpt_dataset::{Prepare, Silent, Source, Split, Tokenizer, TokenizerSpec, prepare};
+use wikigpt_dataset::{Prepare, Silent, Source, Split, Tokenizer, TokenizerSpec, open_text, prepare};
 
 /// A text plain, with a byte-order mark, compressed, and both; under a name that tells of it, or not.
 fn guises(folder: &Path, name: &str, text: &str) -> Vec<PathBuf> {
@@ -42,6 +42,30 @@ fn same<T: PartialEq + std::fmt::Debug>(name: &str, text: &str, read: impl Fn(&P
         assert_eq!(read(path), plain, "{}", path.display());
     }
     plain
+}
+
+#[test]
+fn lines() {
+    let read =
+        |path: &Path| -> Vec<String> { open_text(path).unwrap().lines().collect::<Result<_, _>>().unwrap() };
+    let many: String = (0..20_000).map(|i| format!("Grün {i}\n")).collect();
+    for (text, lines) in [("Grün\r\n\nRot", 3), ("", 0), ("a", 1), ("é", 1), (&many, 20_000)] {
+        let found = same("text.txt", text, read);
+        assert_eq!((found.len(), found), (lines, text.lines().map(str::to_owned).collect()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.gz");
+    let whole = fs::read(&guises(folder.path(), "text.txt", &many)[1]).unwrap();
+    fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    let mut right = 0;
+    let wrong = open_text(&path)
+        .unwrap()
+        .lines()
+        .inspect(|line| right += usize::from(line.is_ok()))
+        .find(Result::is_err);
+    assert!(wrong.is_some() && right > 10_000, "{wrong:?} after {right}");
+    let none = open_text(&folder.path().join("none.txt")).err().unwrap();
+    assert!(none.to_string().contains("none.txt") && none.is_bad_input(), "{none}");
 }
 
 #[test]

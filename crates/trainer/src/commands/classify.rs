@@ -1,15 +1,15 @@
 //! `wikigpt classify`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use wikigpt_dataset::open_text;
 use wikigpt_gpt::{Evaluator, files};
 use wikigpt_ops::Ops;
 
@@ -103,10 +103,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
 fn lines(file: Option<&PathBuf>, waiting: usize) -> Result<(String, Receiver<Line>)> {
     let (source, reader): (String, Box<dyn BufRead + Send>) = match file {
         None => ("standard input".into(), Box::new(BufReader::new(stdin()))),
-        Some(path) => {
-            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), Box::new(BufReader::new(file)))
-        }
+        Some(path) => (path.display().to_string(), open_text(path)?),
     };
     // A channel has room for all that may wait from the start.
     let (sender, receiver) = sync_channel(waiting.min(1024));

@@ -1,6 +1,5 @@
 //! `wikigpt complete`.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, stdin};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use wikigpt_dataset::completion::{Encoder, Example};
+use wikigpt_dataset::open_text;
 use wikigpt_gpt::Generator;
 use wikigpt_ops::Ops;
 
@@ -221,10 +221,7 @@ fn complete<O: Ops>(
 ) -> Result<()> {
     let (source, reader): (String, Box<dyn BufRead>) = match &arguments.file {
         None => ("standard input".into(), Box::new(BufReader::new(stdin()))),
-        Some(path) => {
-            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), Box::new(BufReader::new(file)))
-        }
+        Some(path) => (path.display().to_string(), open_text(path)?),
     };
     for (number, prompt) in (1_u64..).zip(reader.lines()) {
         let place = || format!("{source}: line {number}");

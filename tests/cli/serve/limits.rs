@@ -23,6 +23,7 @@ fn a_full_queue_is_said_and_a_client_that_goes_away_frees_its_slot() {
     let endless = |stream: bool| json!({"prompt": "A", "max_tokens": 1_000_000_000, "stream": stream});
     // One that runs and is read as it comes, and one that waits.
     let mut running = server.begin(&endless(true));
+    // A place is taken before the text is in its slot: it is there when some of it has come.
     let mut some = [0; 400];
     running.read_exact(&mut some).unwrap();
     assert!(some.starts_with(b"HTTP/1.1 200 "));

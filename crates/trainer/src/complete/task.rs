@@ -271,6 +271,15 @@ mod tests {
     }
 
     #[test]
+    fn each_metric_has_its_figure() {
+        let signature = String::new();
+        let report =
+            Report { texts: 1, bleu: 1.0, bleu_signature: signature, rouge_l: 2.0, exact: 3.0, f1: 4.0 };
+        let metrics = [Metric::Loss, Metric::Bleu, Metric::Rouge, Metric::Exact, Metric::F1];
+        assert_eq!(metrics.map(|metric| metric.merit(5.0, Some(&report))), [-5.0, 1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
     fn long_texts_show_their_ends() {
         assert_eq!(ends("kurz"), "kurz");
         let long = "ä".repeat(70) + &"ö".repeat(70);

@@ -166,7 +166,6 @@ pub fn run(given: Given<Arguments>) -> Result<()> {
 
     record.set("template", template.to_string())?;
     record.set("keep", keep)?;
-    record.set("context", context)?;
     record.set("max-new-tokens", most)?;
     record.set("room", room)?;
     let parts = Parts { train, valid, test };

@@ -284,6 +284,14 @@ pub(super) fn cases(c: &mut Cases) {
             Given { knobs: vec![knobs], ..given }.spread(7).call()
         });
     }
+    for (name, knobs) in [("greedy", Knobs::GREEDY), ("top-k", Knobs { top_k: 1.0, ..ALL })] {
+        c.computes(OP, format!("zeros of either sign, {name}"), move |r| {
+            let mut given = Given { knobs: vec![knobs], ..Given::new(r, (1, 50, 56), Logits::Even) };
+            given.logits[..50].fill(-3.0);
+            [(4, -0.0), (9, 0.0), (30, -0.0)].into_iter().for_each(|(v, zero)| given.logits[v] = zero);
+            given.spread(12).call()
+        });
+    }
     for (name, wrong) in [("NaN", f32::NAN), ("infinity", f32::INFINITY)] {
         c.computes(OP, format!("{name} among the logits"), move |r| {
             let shape = (14, 50, 56);

@@ -36,11 +36,9 @@ fn a_classifier_is_learned_kept_small_and_merged() {
     assert!(!best.join("model.safetensors").exists());
 
     let found = json(&ok(["inspect", path(&run), "--json"]));
-    let base = model.parent().unwrap().canonicalize().unwrap();
-    assert_eq!(
-        (&found["adapters"]["rank"], &found["adapters"]["base"]["path"]),
-        (&16.into(), &path(&base).into())
-    );
+    let kept = run.join("base").canonicalize().unwrap();
+    let adapters = &found["adapters"];
+    assert_eq!((&adapters["rank"], &adapters["base"]["path"]), (&16.into(), &path(&kept).into()));
 
     // By itself, with its model, and from the adapters alone it says the same.
     ok(["export", path(&run), "--out", path(&exported)]);
@@ -58,13 +56,36 @@ fn a_classifier_is_learned_kept_small_and_merged() {
     assert_eq!(of_run.lines().count(), 20);
     assert_eq!((labelled(&exported), labelled(&alone)), (of_run.clone(), of_run.clone()));
 
-    // A model that is somewhere else now is named when they are merged.
+    // What becomes of the model that they were begun beside does not matter, nor where the run is moved to.
     fs::rename(workshop.at("base"), workshop.at("moved")).unwrap();
+    fs::rename(&run, workshop.at("elsewhere")).unwrap();
+    let (run, moved, merged) = (workshop.at("elsewhere"), workshop.at("moved"), workshop.at("merged"));
+    assert_eq!(labelled(&run), of_run);
+    // Without the model that the run kept, it has to be named.
+    fs::remove_dir_all(run.join("base")).unwrap();
     let output = crate::common::run(["classify", path(&run), path(&file)]);
     assert_fails(&output, 2, &["adapter_config.json", "is not there", "--base MODEL"], "without its model");
-    let (moved, merged) = (workshop.at("moved"), workshop.at("merged"));
     ok(["export", path(&run), "--base", path(&moved), "--out", path(&merged)]);
     assert_eq!(labelled(&merged), of_run);
+    let named = workshop.at("named");
+    ok(["export", path(&run), "--adapters", "--base", "gpt2", "--out", path(&named)]);
+    let settings = json(&fs::read_to_string(named.join("adapter_config.json")).unwrap());
+    assert_eq!(settings["base_model_name_or_path"], "gpt2");
+}
+
+/// The checkpoint that adapters were begun beside is gone once its run has gone on; they have it still.
+#[test]
+fn the_model_may_be_trained_on() {
+    let workshop = Workshop::new();
+    finetune(&workshop, "base", "run", "--lora 2 --epochs 1 --threads 1");
+    workshop.write("texts.txt", "so good 7\n");
+    let (run, base, file) = (workshop.at("run"), workshop.at("base"), workshop.at("texts.txt"));
+    let labelled = || ok(["classify", path(&run), path(&file), "--json", "--threads", "1"]);
+    let before = labelled();
+    ok_line("train --steps 60 --checkpoint-every 10 --keep 1 --resume", &[path(&base)]);
+    assert!(!base.join("checkpoints/step-00000030").exists());
+    assert_eq!(labelled(), before);
+    ok_line("finetune classify --epochs 2 --resume", &[path(&run)]);
 }
 
 /// Adapters on top of a model that is itself one with adapters.
@@ -81,8 +102,10 @@ fn adapters_may_be_for_a_model_with_adapters() {
     let [best, _] = best_and_last(&workshop.at("second"));
     let settings = json(&fs::read_to_string(best.join("adapter_config.json")).unwrap());
     assert_eq!(settings["target_modules"], serde_json::json!(["attn.c_attn", "mlp.c_proj"]));
-    let [first, _] = best_and_last(&workshop.at("first"));
-    assert_eq!(settings["base_model_name_or_path"], path(&first.canonicalize().unwrap()));
+    let kept = workshop.at("second/base").canonicalize().unwrap();
+    assert_eq!(settings["base_model_name_or_path"], path(&kept));
+    // It is whole there: the first run is not needed any more.
+    fs::remove_dir_all(workshop.at("first")).unwrap();
     workshop.write("texts.txt", "so good 7\n");
     ok(["classify", path(&workshop.at("second")), path(&workshop.at("texts.txt"))]);
 }

@@ -114,6 +114,10 @@ fn adapters_go_on_too() {
         whole.lines().filter(|line| !line.starts_with("lora")).map(|line| format!("{line}\n")).collect();
     fs::write(&settings, without).unwrap();
     fails(&killed, "", &["a checkpoint of adapters", "finetune.toml says that a model is trained"]);
+    for other in ["lora = 2", "lora = 4"] {
+        fs::write(&settings, whole.replace("lora = 3", other)).unwrap();
+        fails(&killed, "", &["its adapters are not those that finetune.toml asks for"]);
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub struct Block {
     pub mlp_c_proj: Linear,
 }
 
-/// The arrays that training goes on from, each in the order of the [`Layout`].
+/// The arrays that training goes on from, each in the order of the [`Layout`], or of adapters'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Array {
     /// The parameters.

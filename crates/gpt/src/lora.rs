@@ -120,6 +120,9 @@ impl Lora {
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return refuse(format!("the alpha of adapters must be above 0, and finite, got {}", self.alpha));
         }
+        if !(self.scale() as f32).is_normal() {
+            return refuse(format!("an alpha of {} is too far from the rank, {R}", self.alpha));
+        }
         if self.targets.is_empty() {
             return refuse("adapters need a layer at least to be in".into());
         }

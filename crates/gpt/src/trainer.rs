@@ -127,7 +127,18 @@ impl<O: Ops> Trainer<O> {
         Trainer::of(ops, net, tensors, params, grads, dw)
     }
 
-    /// Allocates adapters for a model with these parameters, which stay as they are; the adapters are 0.
+    /// Allocates adapters for a model with these parameters, which stay as they are. They are drawn from a seed, and change nothing yet.
+    ///
+    /// ```
+    /// use wikigpt_gpt::{Config, Lora, Trainer, init};
+    /// use wikigpt_ops::reference::Reference;
+    ///
+    /// let config = Config { n_embd: 16, context: 8, ..Config::preset("tiny", 256)? };
+    /// let params = init(&config, 42)?;
+    /// let trainer = Trainer::with_adapters(Reference::new(), &config, &params, &Lora::new(4), 1, 1, 8)?;
+    /// # assert!(trainer.adapters().is_some());
+    /// # Ok::<(), wikigpt_gpt::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`new`](Trainer::new), and [`Error::Config`] when the parameters are not as many as the model has or it can have no such
@@ -137,10 +148,12 @@ impl<O: Ops> Trainer<O> {
         config: &Config,
         params: &[f32],
         lora: &Lora,
+        seed: u64,
         B: usize,
         T: usize,
     ) -> Result<Trainer<O>> {
         let layout = AdapterLayout::new(config, lora)?;
+        let first = layout.init(config, params, seed)?;
         // b holds α/R times what the paper's B does, and is moved by as much more.
         let scale = |tensor: &Tensor| {
             if tensor.name.ends_with("lora_B.weight") { lora.scale() as f32 } else { 1.0 }
@@ -155,6 +168,7 @@ impl<O: Ops> Trainer<O> {
         let adapters = net.adapt(&mut ops, layout)?;
         let mut trainer = Trainer::of(ops, net, tensors, adapters, grads, dw)?;
         trainer.frozen = Some(lora.frozen);
+        trainer.set_params(&first)?;
         Ok(trainer)
     }
 
@@ -290,7 +304,7 @@ impl<O: Ops> Trainer<O> {
         Ok(self.master.map_or(Ok(()), |master| self.ops.upload(master, params))?)
     }
 
-    /// The parameters, in the order of [`Layout`]: the master weights where there are such.
+    /// The parameters that are trained, in the order of [`Layout`] or [`AdapterLayout`]: the master weights where there are such.
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.
@@ -301,7 +315,7 @@ impl<O: Ops> Trainer<O> {
         }
     }
 
-    /// The gradients, in the order of [`Layout`].
+    /// Their gradients, in the same order.
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.
@@ -309,7 +323,7 @@ impl<O: Ops> Trainer<O> {
         self.download(self.grads)
     }
 
-    /// AdamW's first and second moments, in the order of [`Layout`].
+    /// AdamW's first and second moments of them, in the same order.
     ///
     /// # Errors
     /// [`Error::Ops`] when the device fails.

@@ -26,10 +26,7 @@ fn tokens() -> Vec<u32> {
 /// A trainer of adapters as they begin, and the model's parameters.
 fn begin(config: &Config, lora: &Lora) -> (Trainer<Reference>, Vec<f32>) {
     let params = init(config, 5).unwrap();
-    let mut trainer = Trainer::with_adapters(Reference::new(), config, &params, lora, B, T).unwrap();
-    let adapters = trainer.adapters().unwrap().init(config, &params, 7).unwrap();
-    trainer.set_params(&adapters).unwrap();
-    (trainer, params)
+    (Trainer::with_adapters(Reference::new(), config, &params, lora, 7, B, T).unwrap(), params)
 }
 
 fn train(trainer: &mut Trainer<Reference>, steps: u64) {
@@ -55,6 +52,8 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 fn at_first_they_change_nothing() {
     for config in [config(), classifier()] {
         let (mut trainer, params) = begin(&config, &Lora::new(4));
+        let seeded = trainer.adapters().unwrap().init(&config, &params, 7).unwrap();
+        assert!(trainer.params().unwrap() == seeded && seeded.iter().any(|value| *value != 0.0));
         assert_eq!(trainer.logits(&tokens(), None).unwrap(), logits(&config, &params));
         let mut merged = params.clone();
         let (layout, adapters) = (trainer.adapters().unwrap().clone(), trainer.params().unwrap());
@@ -182,6 +181,9 @@ fn what_a_model_cannot_have_is_refused() {
     assert!(message(Lora::new(17)).contains("got 17"));
     assert!(message(Lora { alpha: 0.0, ..Lora::new(4) }).contains("alpha"));
     assert!(message(Lora { alpha: f64::NAN, ..Lora::new(4) }).contains("alpha"));
+    for alpha in [1e-50, 1e40] {
+        assert!(message(Lora { alpha, ..Lora::new(4) }).contains("too far from the rank, 4"));
+    }
     assert!(message(Lora { targets: Vec::new(), ..Lora::new(4) }).contains("need a layer"));
     assert!(message(Lora { frozen: 2, ..Lora::new(4) }).contains("none is left for adapters"));
     let error = "c_proj".parse::<Projection>().unwrap_err().to_string();

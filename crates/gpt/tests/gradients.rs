@@ -92,7 +92,7 @@ impl Case {
     fn adapted(self, lora: &Lora) -> Case {
         let config = self.trainer.config().clone();
         let params: Vec<f32> = self.params.iter().map(|value| *value as f32).collect();
-        let trainer = Trainer::with_adapters(Reference::new(), &config, &params, lora, B, T).unwrap();
+        let trainer = Trainer::with_adapters(Reference::new(), &config, &params, lora, 1, B, T).unwrap();
         let AdapterLayout { tensors, len, .. } = trainer.adapters().unwrap().clone();
         Case { trainer, params: values(&tensors, len), tensors, ..self }
     }

@@ -43,10 +43,10 @@ pub fn convert(from: &Path, base: Option<&Path>, out: &Path) -> Result<()> {
     write_with_extras(from, folder, out, |extras| files::save_model(out, config, params, extras))
 }
 
-/// Writes the adapters of MODEL as a folder of their own.
-pub fn export_adapters(from: &Path, out: &Path) -> Result<()> {
+/// Writes the adapters of MODEL as a folder of their own, which says that their model is `base`, or where it is now.
+pub fn export_adapters(from: &Path, base: Option<&Path>, out: &Path) -> Result<()> {
     let folder = files::model_path(from)?.folder;
-    write_with_extras(from, &folder, out, |extras| files::export_adapters(from, out, extras))
+    write_with_extras(from, &folder, out, |extras| files::export_adapters(from, base, out, extras))
 }
 
 /// Writes a folder that gets the tokenizer of `folder`, and what MODEL knows of completing prompts.

@@ -5,24 +5,31 @@
 //! bit.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::archive::{Archive, file, read_json};
+use super::checkpoint::STATE;
 use super::config_json;
 use super::folder::NewFolder;
-use super::huggingface::{CONFIG, Extras, load_model, write_settings};
-use super::locate::model_path;
+use super::huggingface::{
+    CONFIG, Extras, SHARDS, Weights, head_rows, load_model, nameless_labels, write_settings,
+};
+use super::locate::{ModelKind, model_path};
 use super::tensors::{Named, Source, Writer, entries};
-use crate::{AdapterLayout, Array, Config, Layout, Lora, Projection, Result};
+use crate::{AdapterLayout, Array, Config, Error, Layout, Lora, Projection, Result};
 
 pub(super) const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub(super) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// What PEFT puts before the names of the model that it wraps.
 const ROOT: &str = "base_model.model.";
+
+/// The folder of a run that keeps the model that its adapters are for.
+pub const BASE: &str = "base";
 
 /// The model that adapters are for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,14 +44,20 @@ impl Base {
     /// A model with these parameters.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when the shape is impossible, [`Error::Io`](crate::Error::Io) when the path has no
-    /// absolute form.
+    /// [`Error::Config`] when the shape is impossible, [`Error::Io`] when the path has no
+    /// absolute form, [`Error::File`] when that is not UTF-8.
     ///
     /// # Panics
     /// When the parameters are not as many as the model has.
     pub fn of(path: &Path, config: &Config, params: &[f32]) -> Result<Base> {
-        let io = |source| crate::Error::Io { path: path.to_path_buf(), source };
+        let io = |source| Error::Io { path: path.to_path_buf(), source };
         let path = path.canonicalize().map_err(io)?;
+        if path.to_str().is_none() {
+            return Err(file(
+                &path,
+                "its name is not UTF-8, and adapters could not say where their model is",
+            ));
+        }
         Ok(Base { path, crc32c: Some(crc32c_of(config, params)?) })
     }
 }
@@ -72,13 +85,28 @@ struct Read {
     bias: Option<String>,
     #[serde(default)]
     use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(default)]
-    rank_pattern: BTreeMap<String, Value>,
-    #[serde(default)]
-    alpha_pattern: BTreeMap<String, Value>,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
 }
+
+/// Keys of `adapter_config.json` that would have something else computed, unless they are null, false or empty.
+const NOT_COMPUTED: [&str; 12] = [
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "lora_bias",
+    "rank_pattern",
+    "alpha_pattern",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "velora_config",
+];
+
+/// Ways to begin adapters that leave the model's weights as they are; others change these, each time that the adapters are read.
+const INITS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// What is written: the keys that PEFT writes.
 #[derive(Serialize)]
@@ -110,8 +138,8 @@ pub(super) struct Adapters {
 }
 
 impl Adapters {
-    /// Opens adapters for a model of this shape and CRC-32C, and checks each tensor's name, shape and type.
-    fn open(folder: &Path, config: &Config, crc32c: Option<u32>) -> Result<Adapters> {
+    /// Opens adapters for a model of this shape and CRC-32C, trained with this α, and checks each tensor's name, shape and type.
+    fn open(folder: &Path, config: &Config, crc32c: Option<u32>, alpha: Option<f64>) -> Result<Adapters> {
         let path = folder.join(ADAPTER_CONFIG);
         let read = read(&path)?;
         let archive = Archive::open(&folder.join(ADAPTER_WEIGHTS))?;
@@ -124,7 +152,7 @@ impl Adapters {
             return Err(file(&archive.path, "it holds no adapter of a GPT-2's layer"));
         };
         let targets = Projection::ALL.into_iter().filter(|projection| has(frozen, projection)).collect();
-        let lora = Lora { rank: read.r, alpha: read.lora_alpha, targets, frozen };
+        let lora = Lora { rank: read.r, alpha: alpha.unwrap_or(read.lora_alpha), targets, frozen };
         let layout = AdapterLayout::new(config, &lora).map_err(|error| file(&path, error.to_string()))?;
         named.check_all(layout.tensors.iter())?;
         named.check_all_known(|name| layout.tensors.iter().any(|tensor| tensor.name == name))?;
@@ -137,21 +165,19 @@ impl Adapters {
     /// Opens those of a folder that has a `config.json` of its own, as checkpoints have.
     pub fn open_alone(folder: &Path) -> Result<Adapters> {
         let settings = config_json::read(&folder.join(CONFIG))?;
-        let crc32c = settings.base_crc32c;
-        Adapters::open(folder, &settings.alone(), crc32c)
+        let (crc32c, alpha) = (settings.base_crc32c, settings.lora_alpha);
+        Adapters::open(folder, &settings.alone(), crc32c, alpha)
     }
 
     /// Opens those of a folder that PEFT wrote, which leaves the shape to the model, and the names of labels to nobody.
     pub fn of_model(folder: &Path, config: &Config) -> Result<Adapters> {
         let archive = Archive::open(&folder.join(ADAPTER_WEIGHTS))?;
-        let rows =
-            Named::new(&archive, ROOT)?.get("score.weight").and_then(|view| view.shape.first().copied());
+        let rows = head_rows(&Named::new(&archive, ROOT)?, config, &archive.path)?;
         match rows.filter(|_| !config.is_classifier()) {
             Some(rows) => {
-                let labels = (0..rows).map(|row| format!("LABEL_{row}")).collect();
-                Adapters::open(folder, &config.clone().classifier(labels), None)
+                Adapters::open(folder, &config.clone().classifier(nameless_labels(rows)), None, None)
             }
-            None => Adapters::open(folder, config, None),
+            None => Adapters::open(folder, config, None, None),
         }
     }
 
@@ -159,7 +185,7 @@ impl Adapters {
     pub fn open_any(folder: &Path) -> Result<Adapters> {
         match folder.join(CONFIG).is_file() {
             true => Adapters::open_alone(folder),
-            false => Adapters::of_model(folder, &load_model(&base_of(folder)?)?.config),
+            false => Adapters::of_model(folder, &shape_of(&base_of(folder)?)?),
         }
     }
 
@@ -195,9 +221,11 @@ impl Adapters {
             return Ok(());
         }
         let shape = |config: &Config| {
-            let Config { n_layer, n_head, n_embd, vocab_size, context, .. } = config;
+            let Config { n_layer, n_head, n_embd, vocab_size, context, layernorm_eps, .. } = config;
+            let labels = if config.is_classifier() { config.labels.len().to_string() } else { "no".into() };
             format!(
-                "{n_layer} layers, {n_head} heads, {n_embd} channels, context {context}, vocabulary {vocab_size}"
+                "{n_layer} layers, {n_head} heads, {n_embd} channels, context {context}, vocabulary {vocab_size}, {labels} labels \
+                 (layernorm_eps {layernorm_eps:e})"
             )
         };
         let message = format!("they are for a GPT-2 of {}, not {}", shape(&self.config), shape(config));
@@ -205,13 +233,13 @@ impl Adapters {
     }
 
     /// Refuses parameters (without adapters) that are not those of the model that the adapters were trained beside.
-    pub fn check_base(&self, config: &Config, params: &[f32]) -> Result {
+    pub fn check_base(&self, path: &Path, config: &Config, params: &[f32]) -> Result {
         match self.base.crc32c {
             Some(crc) if crc != crc32c_of(config, params)? => Err(file(
                 &self.archive.path,
                 format!(
                     "trained beside a model that is not the one in {} as it is now (CRC-32C of the parameters)",
-                    self.base.path.display()
+                    path.display()
                 ),
             )),
             _ => Ok(()),
@@ -219,17 +247,22 @@ impl Adapters {
     }
 }
 
-/// The adapters of a run, a checkpoint or a folder, in a new folder: without what training goes on from, and without the model.
+/// The adapters of a run, a checkpoint or a folder, in a new folder: without what training goes on from, and without the model, which
+/// `base` is the name of, for PEFT; none for where it is now.
 ///
 /// # Errors
-/// [`Error::File`](crate::Error::File) when there are none, or the folder holds something; else those of
+/// [`Error::File`] when there are none, or the folder holds something; else those of
 /// [`load_model`](super::load_model) and [`save_model`](super::save_model).
-pub fn export_adapters(path: &Path, out: &Path, extras: &Extras) -> Result {
+pub fn export_adapters(path: &Path, base: Option<&Path>, out: &Path, extras: &Extras) -> Result {
     let found = model_path(path)?;
     if !found.weights.ends_with(ADAPTER_WEIGHTS) {
         return Err(file(path, "a model that is whole, not adapters that are for another"));
     }
-    let adapters = Adapters::open_any(&found.folder)?;
+    let mut adapters = Adapters::open_any(&found.folder)?;
+    adapters.base.path = match base {
+        Some(base) => base.to_path_buf(),
+        None => base_of(&found.folder).unwrap_or(adapters.base.path),
+    };
     let values = adapters.read()?;
     let new = NewFolder::vacant(out)?;
     let mut source = |_, start: usize, out: &mut [f32]| {
@@ -240,14 +273,57 @@ pub fn export_adapters(path: &Path, out: &Path, extras: &Extras) -> Result {
     new.finish(None)
 }
 
+/// Puts a model's files into a new folder under further names, where the file system has such, or copies them. Whether it did: not where
+/// the model is adapters, or a lone file.
+///
+/// # Errors
+/// [`Error::File`] when there is no model; [`Error::Io`] when the system refuses.
+pub fn link_model(from: &Path, to: &Path) -> Result<bool> {
+    let found = model_path(from)?;
+    if found.kind == ModelKind::Safetensors || found.weights.ends_with(ADAPTER_WEIGHTS) {
+        return Ok(false);
+    }
+    let new = NewFolder::vacant(to)?;
+    let io = |source| Error::Io { path: found.folder.clone(), source };
+    let weights = found.weights.file_name();
+    let is_index = weights.is_some_and(|name| name == SHARDS);
+    for entry in fs::read_dir(&found.folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let name = path.file_name();
+        let wanted = match extension {
+            Some("json" | "txt" | "model" | "toml") => name.is_some_and(|name| name != STATE),
+            Some("safetensors") => name == weights || is_index,
+            _ => false,
+        };
+        if wanted && path.is_file() {
+            let place = new.path().join(name.unwrap_or_default());
+            fs::hard_link(&path, &place).or_else(|_| fs::copy(&path, &place).map(drop)).map_err(io)?;
+        }
+    }
+    new.finish(None)?;
+    Ok(true)
+}
+
+/// The shape of a model whose values are not asked for.
+fn shape_of(path: &Path) -> Result<Config> {
+    let found = model_path(path)?;
+    if found.weights.ends_with(ADAPTER_WEIGHTS) {
+        return Ok(load_model(path)?.config);
+    }
+    Ok(Weights::open(&found.folder.join(CONFIG), &found.weights)?.config)
+}
+
 /// The path of the model that a folder's adapters are for.
 pub(super) fn base_of(folder: &Path) -> Result<PathBuf> {
     let path = folder.join(ADAPTER_CONFIG);
     let name = read(&path)?.base_model_name_or_path.unwrap_or_default();
+    // A run keeps its model, wherever it is moved to.
+    let kept = folder.parent().filter(|_| folder.join(STATE).is_file()).and_then(Path::parent);
+    let kept = kept.map(|run| run.join(BASE)).filter(|kept| kept.is_dir());
     // As transformers has it, relative to where the program runs; or beside the adapters.
-    let places = [PathBuf::from(&name), folder.join(&name)];
-    let found = places.into_iter().find(|place| !name.is_empty() && place.exists());
-    found.ok_or_else(|| {
+    let named = [PathBuf::from(&name), folder.join(&name)].into_iter().filter(|_| !name.is_empty());
+    kept.into_iter().chain(named).find(|place| place.exists()).ok_or_else(|| {
         let message = format!(
             "its model '{name}' is not there: merge it with its adapters first, `wikigpt export {} --base MODEL --out DIR`",
             folder.display()
@@ -269,11 +345,18 @@ fn read(path: &Path) -> Result<Read> {
     if let Some(bias) = read.bias.as_deref().filter(|bias| *bias != "none") {
         return refuse(format!("its bias is '{bias}'; only 'none' can be read"));
     }
-    if read.use_dora {
-        return refuse("its use_dora is true; only false can be read".into());
+    for key in NOT_COMPUTED {
+        match read.others.get(key) {
+            None | Some(Value::Null | Value::Bool(false)) => {}
+            Some(Value::Object(map)) if map.is_empty() => {}
+            Some(Value::Array(list)) if list.is_empty() => {}
+            Some(other) => return refuse(format!("its {key} is {other}; that cannot be computed here")),
+        }
     }
-    if !(read.rank_pattern.is_empty() && read.alpha_pattern.is_empty()) {
-        return refuse("it has a rank_pattern or alpha_pattern; only one rank and alpha can be read".into());
+    if let Some(Value::String(init)) = read.others.get("init_lora_weights")
+        && !INITS.contains(&init.as_str())
+    {
+        return refuse(format!("its init_lora_weights is '{init}', which changes the model's own weights"));
     }
     Ok(read)
 }
@@ -306,5 +389,5 @@ pub(super) fn write_adapters(
     };
     let text = config_json::pretty(&written);
     new.write(ADAPTER_CONFIG, text.len() as u64, |out| out.write(text.as_bytes()))?;
-    write_settings(new, config, extras, base.crc32c)
+    write_settings(new, config, extras, Some((base, lora)))
 }

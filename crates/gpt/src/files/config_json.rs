@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::adapters::Base;
 use super::archive::{file, read_json};
-use crate::{Config, Result};
+use crate::{Config, Lora, Result};
 
 /// What Hugging Face calls a GPT-2 that tells labels apart.
 const CLASSIFIER: &str = "GPT2ForSequenceClassification";
@@ -41,6 +42,9 @@ struct Marker {
     /// Of the model that adapters are for, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     base_crc32c: Option<String>,
+    /// The α that these adapters were trained with; their own file has it in `b`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lora_alpha: Option<f64>,
 }
 
 /// A `config.json` that has been checked.
@@ -55,6 +59,8 @@ pub(super) struct Settings {
     pub labels: Option<Vec<String>>,
     /// [`Base::crc32c`](super::Base::crc32c), where the file lies beside adapters.
     pub base_crc32c: Option<u32>,
+    /// The α of those adapters.
+    pub lora_alpha: Option<f64>,
 }
 
 impl Settings {
@@ -134,9 +140,13 @@ pub(super) fn read(path: &Path) -> Result<Settings> {
             return refuse(format!("its id2label has the key '{key}', but labels are numbered from 0 on"));
         }
     };
-    let base_crc32c = marker.base_crc32c.and_then(|crc| u32::from_str_radix(&crc, 16).ok());
+    let crc = marker.base_crc32c.map(|crc| u32::from_str_radix(&crc, 16).map_err(|_| crc));
+    let base_crc32c = match crc.transpose() {
+        Ok(crc) => crc,
+        Err(crc) => return refuse(format!("its base_crc32c is '{crc}', which is no CRC-32C in hexadecimal")),
+    };
     let untied = read.tie_word_embeddings == Some(false);
-    Ok(Settings { config, untied, classifies, labels, base_crc32c })
+    Ok(Settings { config, untied, classifies, labels, base_crc32c, lora_alpha: marker.lora_alpha })
 }
 
 /// The names of labels numbered from 0 on, in their order; else a key that is out of place.
@@ -205,15 +215,18 @@ struct Written<'a> {
     wikigpt: Option<Marker>,
 }
 
-/// The text of `config.json`; beside adapters, with the CRC-32C of the model that they are for.
+/// The text of `config.json`; beside adapters, with the CRC-32C of the model that they are for, and their α.
 pub(super) fn config_json(
     config: &Config,
     bos: Option<u32>,
     eos: Option<u32>,
-    base_crc32c: Option<u32>,
+    adapters: Option<(&Base, &Lora)>,
 ) -> String {
-    let bias = (!config.bias).then_some(false);
-    let base_crc32c = base_crc32c.map(|crc| format!("{crc:08x}"));
+    let marker = Marker {
+        bias: (!config.bias).then_some(false),
+        base_crc32c: adapters.and_then(|(base, _)| base.crc32c).map(|crc| format!("{crc:08x}")),
+        lora_alpha: adapters.map(|(_, lora)| lora.alpha),
+    };
     pretty(&Written {
         architectures: [if config.is_classifier() { CLASSIFIER } else { "GPT2LMHeadModel" }],
         model_type: "gpt2",
@@ -241,7 +254,7 @@ pub(super) fn config_json(
         tie_word_embeddings: config.tied || config.is_classifier(),
         torch_dtype: "float32",
         labels: LabelsWritten::of(config, eos),
-        wikigpt: (bias.is_some() || base_crc32c.is_some()).then_some(Marker { bias, base_crc32c }),
+        wikigpt: (marker.bias.is_some() || adapters.is_some()).then_some(marker),
     })
 }
 

@@ -4,14 +4,14 @@ use std::error::Error as StdError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::adapters::{ADAPTER_WEIGHTS, Adapters, base_of};
+use super::adapters::{ADAPTER_WEIGHTS, Adapters, Base, base_of};
 use super::archive::{Archive, file};
 use super::checkpoint::Checkpoint;
 use super::config_json::{self, Settings};
 use super::folder::NewFolder;
 use super::locate::{ModelKind, ModelPath, model_path};
 use super::tensors::{Named, Source, Writer, entries, is_bias, zero_biases};
-use crate::{Array, Config, Error, Layout, Result, carry_over, merge};
+use crate::{Array, Config, Error, Layout, Lora, Result, carry_over, merge};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -104,7 +104,7 @@ fn load_base(folder: &Path, base: &Path, depth: usize) -> Result<(Adapters, Mode
         carry_over(&model.config, &model.params, &config, &mut params)?;
         model.params = params;
     }
-    adapters.check_base(&config, &model.params)?;
+    adapters.check_base(&model.path, &config, &model.params)?;
     Ok((adapters, Model { config, ..model }))
 }
 
@@ -206,21 +206,12 @@ fn labels(
     path: &Path,
     weights: &Path,
 ) -> Result<Vec<String>> {
-    let Some(score) = named.get("score.weight") else {
+    let Some(rows) = head_rows(named, config, weights)? else {
         if settings.classifies {
             let message = "score.weight is missing, although config.json says GPT2ForSequenceClassification";
             return Err(file(weights, message));
         }
         return Ok(Vec::new());
-    };
-    let rows = match score.shape {
-        [rows, columns] if *columns == config.n_embd => *rows,
-        shape => {
-            let C = config.n_embd;
-            let message =
-                format!("score.weight has the shape {shape:?}; the model asks for a row of {C} a label");
-            return Err(file(weights, message));
-        }
     };
     match &settings.labels {
         Some(names) if names.len() != rows => {
@@ -230,8 +221,27 @@ fn labels(
         }
         Some(names) => Ok(names.clone()),
         // transformers leaves these names out.
-        None => Ok((0..rows).map(|row| format!("LABEL_{row}")).collect()),
+        None => Ok(nameless_labels(rows)),
     }
+}
+
+/// The rows of a classifier's head, if there is one; each is the size of a real one.
+pub(super) fn head_rows(named: &Named, config: &Config, weights: &Path) -> Result<Option<usize>> {
+    let Some(score) = named.get("score.weight") else { return Ok(None) };
+    match score.shape {
+        [rows, columns] if *columns == config.n_embd => Ok(Some(*rows)),
+        shape => {
+            let C = config.n_embd;
+            let message =
+                format!("score.weight has the shape {shape:?}; the model asks for a row of {C} a label");
+            Err(file(weights, message))
+        }
+    }
+}
+
+/// What transformers calls labels that have no names.
+pub(super) fn nameless_labels(count: usize) -> Vec<String> {
+    (0..count).map(|row| format!("LABEL_{row}")).collect()
 }
 
 /// Reads the tensors of a layout, all checked, into one array. What a file does not hold is 0.
@@ -298,16 +308,16 @@ pub(super) fn write_model(
     write_settings(new, config, extras, None)
 }
 
-/// Writes what a folder holds beside weights, or beside adapters for a model of this CRC-32C.
+/// Writes what a folder holds beside weights, or beside adapters for a model.
 pub(super) fn write_settings(
     new: &NewFolder,
     config: &Config,
     extras: &Extras,
-    base_crc32c: Option<u32>,
+    adapters: Option<(&Base, &Lora)>,
 ) -> Result {
     let (bos, eos) = (extras.bos_token_id, extras.eos_token_id);
     let text = |name: &str, text: &str| new.write(name, text.len() as u64, |out| out.write(text.as_bytes()));
-    text(CONFIG, &config_json::config_json(config, bos, eos, base_crc32c))?;
+    text(CONFIG, &config_json::config_json(config, bos, eos, adapters))?;
     text("generation_config.json", &config_json::generation_config_json(bos, eos))?;
     if let Some(tokenizer) = extras.tokenizer_json {
         text("tokenizer.json", tokenizer)?;

@@ -15,7 +15,7 @@ mod huggingface;
 mod locate;
 mod tensors;
 
-pub use adapters::{Base, export_adapters};
+pub use adapters::{BASE, Base, export_adapters, link_model};
 pub use checkpoint::{Checkpoint, Checkpoints, Found};
 pub use describe::{AdaptersDescription, Description, TensorDescription, describe};
 pub use huggingface::{Extras, Fill, Model, load_adapted, load_model, load_weights, save_model};

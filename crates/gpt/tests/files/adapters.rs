@@ -8,8 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use wikigpt_gpt::files::{
-    Base, Checkpoint, Checkpoints, Extras, ModelKind, describe, export_adapters, load_adapted, load_model,
-    save_model,
+    Base, Checkpoint, Checkpoints, Extras, ModelKind, describe, export_adapters, link_model, load_adapted,
+    load_model, save_model,
 };
 use wikigpt_gpt::{AdapterLayout, Config, Layout, Lora, Projection, merge};
 
@@ -137,7 +137,7 @@ fn adapters_are_exported_by_themselves() {
     let config = classifier();
     let (base, run) = saved(top.path(), &config);
     let out = top.path().join("out");
-    export_adapters(&run, &out, &Extras::default()).unwrap();
+    export_adapters(&run, None, &out, &Extras::default()).unwrap();
     let mut names: Vec<_> =
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -150,10 +150,61 @@ fn adapters_are_exported_by_themselves() {
         fs::read(Checkpoints::of(&run).path(4).join(name)).unwrap()
     );
     assert!(load_model(&out).unwrap().params == merged(&config, params(&config)));
-    let error = export_adapters(&base, &top.path().join("no"), &Extras::default()).unwrap_err().to_string();
+    let error =
+        export_adapters(&base, None, &top.path().join("no"), &Extras::default()).unwrap_err().to_string();
     assert!(error.contains("a model that is whole, not adapters"), "{error}");
-    let error = export_adapters(&run, &out, &Extras::default()).unwrap_err().to_string();
+    let error = export_adapters(&run, None, &out, &Extras::default()).unwrap_err().to_string();
     assert!(error.contains("already holds files"), "{error}");
+    // For whoever has the model under another name.
+    let named = top.path().join("named");
+    export_adapters(&run, Some(Path::new("gpt2")), &named, &Extras::default()).unwrap();
+    let settings: Value =
+        serde_json::from_slice(&fs::read(named.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(settings["base_model_name_or_path"], "gpt2");
+}
+
+/// A run keeps the model of its adapters, whatever becomes of the folder that it was read from, and wherever the run goes.
+#[test]
+fn a_kept_model_moves_with_its_run() {
+    let top = tempdir().unwrap();
+    let config = small();
+    let (base, run) = saved(top.path(), &config);
+    assert!(link_model(&base, &run.join("base")).unwrap());
+    let kept = fs::read(run.join("base/model.safetensors")).unwrap();
+    assert_eq!(kept, fs::read(base.join("model.safetensors")).unwrap());
+    fs::remove_dir_all(&base).unwrap();
+    let moved = top.path().join("elsewhere/run");
+    fs::create_dir(top.path().join("elsewhere")).unwrap();
+    fs::rename(&run, &moved).unwrap();
+    let model = load_model(&moved).unwrap();
+    assert!(model.params == merged(&config, params(&config)));
+    let checkpoint = Checkpoint::open(&Checkpoints::of(&moved).path(4)).unwrap();
+    assert_eq!(checkpoint.base().unwrap().path, moved.join("base"));
+    // Adapters are no files to link, for they need another model.
+    assert!(!link_model(&moved, &top.path().join("no")).unwrap());
+    assert!(!top.path().join("no").exists());
+}
+
+/// What adapters were trained with is what they go on with.
+#[test]
+fn alpha_comes_back() {
+    let top = tempdir().unwrap();
+    let config = small();
+    let lora = Lora { alpha: 0.1 + 0.2, ..lora() };
+    let layout = AdapterLayout::new(&config, &lora).unwrap();
+    let base = Base { path: top.path().into(), crc32c: None };
+    let (checkpoints, read) = (Checkpoints::of(top.path()), arrays(&layout));
+    checkpoints
+        .save_adapters(1, &config, &layout, &base, &"state", &Extras::default(), reader(&read))
+        .unwrap();
+    let folder = checkpoints.path(1);
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    assert_eq!(checkpoint.adapters().unwrap(), (&layout, &base));
+    assert_eq!(contents_of(&checkpoint, layout.len).unwrap(), read);
+    edit(&folder.join("config.json"), |value| value["wikigpt"]["base_crc32c"] = json!("xyz"));
+    fs::remove_file(folder.join("state.json")).unwrap();
+    let error = describe(&folder).unwrap_err().to_string();
+    assert!(error.contains("its base_crc32c is 'xyz'"), "{error}");
 }
 
 /// A classifier's adapters are trained beside a language model, and bring the head.
@@ -263,6 +314,8 @@ fn what_peft_writes_is_read() {
         ("bias", json!("all"), "its bias is 'all'"),
         ("use_dora", json!(true), "its use_dora is true"),
         ("rank_pattern", json!({"c_attn": 2}), "rank_pattern"),
+        ("alora_invocation_tokens", json!([5]), "its alora_invocation_tokens is [5]"),
+        ("init_lora_weights", json!("pissa"), "'pissa', which changes the model's own weights"),
         ("r", json!(0), "the rank of adapters must be between 1 and"),
         ("r", json!(5), "has the shape [4, 34]; the model asks for [5, 34]"),
         ("r", json!("4"), "not the configuration of LoRA adapters"),
@@ -276,26 +329,27 @@ fn what_peft_writes_is_read() {
         assert!(error.contains(said), "{key}: {error}");
         fs::write(&path, good).unwrap();
     }
-    for change in [
-        |tensors: &mut Tensors| {
+    type Change = fn(&mut Tensors);
+    let changes: [(&str, Change); 4] = [
+        ("h.1.mlp.c_fc.lora_B.weight is missing", |tensors| {
             let lost = tensors.keys().find(|name| name.contains("h.1.mlp.c_fc.lora_B")).unwrap().clone();
             tensors.remove(&lost);
-        },
-        |tensors: &mut Tensors| {
+        }),
+        ("no tensor base_model.model.h.7.", |tensors| {
             let first = tensors.values().next().unwrap().clone();
             tensors.insert("base_model.model.transformer.h.7.attn.c_attn.lora_A.weight".into(), first);
-        },
-        |tensors: &mut Tensors| tensors.clear(),
-    ] {
+        }),
+        ("it holds no adapter", |tensors| tensors.clear()),
+        ("score.weight has the shape [1000000000000, 0]", |tensors| {
+            let name = "base_model.model.score.modules_to_save.weight";
+            tensors.insert(name.into(), (Dtype::F16, vec![1_000_000_000_000, 0], Vec::new()));
+        }),
+    ];
+    for (said, change) in changes {
         let mut tensors = tensors.clone();
         change(&mut tensors);
         fs::write(folder.join("adapter_model.safetensors"), serialize(&tensors)).unwrap();
         let error = load_model(&folder).unwrap_err().to_string();
-        let said = [
-            "h.1.mlp.c_fc.lora_B.weight is missing",
-            "no tensor base_model.model.h.7.",
-            "it holds no adapter",
-        ];
-        assert!(said.iter().any(|said| error.contains(said)), "{error}");
+        assert!(error.contains(said), "{error}");
     }
 }

@@ -64,10 +64,7 @@ fn adapters<O: Ops>(ops: O, config: &Config) -> Trainer<O> {
     let mut params = init(config, 7).unwrap();
     // Logits of a fresh model are too small to tell tokens apart, whatever its layers do.
     params[Layout::new(config).unwrap().wte].iter_mut().for_each(|weight| *weight *= 10.0);
-    let mut trainer = Trainer::with_adapters(ops, config, &params, &Lora::new(5), B, T).unwrap();
-    let first = trainer.adapters().unwrap().init(config, &params, 8).unwrap();
-    trainer.set_params(&first).unwrap();
-    trainer
+    Trainer::with_adapters(ops, config, &params, &Lora::new(5), 8, B, T).unwrap()
 }
 
 /// The losses of so many steps.

@@ -11,7 +11,7 @@ use crate::model;
 pub const EXAMPLES: &str = "\
 Examples:
   wikigpt export runs/001 --out exported/    # transformers: AutoModelForCausalLM.from_pretrained(\"exported/\")
-  wikigpt export runs/lora --adapters --out adapters/    # PEFT: PeftModel.from_pretrained(model, \"adapters/\")
+  wikigpt export runs/lora --adapters --base gpt2 --out adapters/    # PEFT: PeftModel.from_pretrained(model, \"adapters/\")
 
 A model with LoRA adapters is written with them added to its weights, unless --adapters asks for them alone.";
 
@@ -24,8 +24,8 @@ pub struct Arguments {
     /// Hugging Face folder to write; must not exist yet, or be empty
     #[arg(long, value_name = "HF_DIR")]
     out: PathBuf,
-    /// The model that MODEL's adapters are for [default: where they say that it is]
-    #[arg(long, value_name = "MODEL", conflicts_with = "adapters")]
+    /// The model that MODEL's adapters are for [default: where they say that it is]; with --adapters, what they will say
+    #[arg(long, value_name = "MODEL")]
     base: Option<PathBuf>,
     /// Write MODEL's adapters alone, as PEFT reads them
     #[arg(long)]
@@ -36,7 +36,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let Arguments { model, out, base, adapters } = arguments;
     if adapters {
-        return model::export_adapters(&model, &out);
+        return model::export_adapters(&model, base.as_deref(), &out);
     }
     model::convert(&model, base.as_deref(), &out)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use wikigpt_dataset::{Position, Tokenizer};
 use wikigpt_gpt::files::{Base, Checkpoints, Extras};
@@ -50,7 +50,8 @@ pub fn save<O: Ops>(
         (Some(layout), Some(base)) => {
             checkpoints.save_adapters(step, &config, layout, base, state, &extras, read)
         }
-        _ => checkpoints.save(step, &config, state, &extras, read),
+        (Some(_), None) => bail!("adapters are not saved without the model that they are for"),
+        (None, _) => checkpoints.save(step, &config, state, &extras, read),
     };
     saved.map_err(|error| match error {
         // Values that are not finite: training is at fault, not what it was given.

@@ -170,7 +170,16 @@ impl Base {
 /// A path, or several.
 fn make_absolute(value: &mut Value) -> Result<()> {
     match value {
-        Value::String(path) => *path = absolute(&*path)?.to_string_lossy().into_owned(),
+        Value::String(path) => {
+            let full = absolute(&*path)?;
+            let Some(text) = full.to_str() else {
+                bad_input!(
+                    "{}: its whole name is not UTF-8, and {FILE} could not say where it is",
+                    full.display()
+                );
+            };
+            *path = text.to_owned();
+        }
         Value::Array(paths) => paths.iter_mut().try_for_each(make_absolute)?,
         _ => {}
     }

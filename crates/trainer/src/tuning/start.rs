@@ -1,7 +1,12 @@
 //! From a model and a task to a run.
 
-use anyhow::Result;
-use wikigpt_gpt::{AdapterLayout, Bytes, Config, Layout, Lora, Plan, Tensor, Trainer, files};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use wikigpt_dataset::Tokenizer;
+use wikigpt_gpt::files::{self, Extras};
+use wikigpt_gpt::{AdapterLayout, Bytes, Config, Layout, Lora, Plan, Tensor, Trainer};
 use wikigpt_ops::Ops;
 
 use super::record::{Base, FILE, Record, Start};
@@ -52,7 +57,7 @@ fn tune_on<O: Ops, K: Task>(
     record: &Record,
 ) -> Result<()> {
     let (B, T) = task.shape();
-    let (mut trainer, base, state) = match &settings.lora {
+    let (mut trainer, beside, state) = match &settings.lora {
         Some(lora) => begin_adapters(ops, base, lora, settings.seed, (B, T))?,
         None => {
             let mut trainer = Trainer::new(ops, base.config(), B, T)?;
@@ -62,8 +67,12 @@ fn tune_on<O: Ops, K: Task>(
         }
     };
     let run = start.folder()?;
-    folder::remove_partial(run.path())?;
-    record.write(&run).inspect_err(|_| run.discard())?;
+    let begin = || -> Result<Option<files::Base>> {
+        folder::remove_partial(run.path())?;
+        record.write(&run)?;
+        beside.map(|beside| beside.keep(&run, task.tokenizer())).transpose()
+    };
+    let base = begin().inspect_err(|_| run.discard())?;
     if let Some(state) = &state {
         output::note(&format!("going on from step {} to {}", state.step, settings.schedule.steps));
     }
@@ -73,6 +82,35 @@ fn tune_on<O: Ops, K: Task>(
     tuning.inspect_err(|_| run.discard())?.run()
 }
 
+/// The model that adapters are for.
+enum Beside {
+    /// One that the run is to keep: where it is, and what it is.
+    Model(PathBuf, Config, Vec<f32>),
+    /// One that it keeps.
+    Kept(files::Base),
+}
+
+impl Beside {
+    /// Sees to it that a run keeps the model, which others may remove or train on: by further names of the same files where that can be.
+    fn keep(self, run: &RunFolder, tokenizer: &Tokenizer) -> Result<files::Base> {
+        let (path, config, params) = match self {
+            Beside::Model(path, config, params) => (path, config, params),
+            Beside::Kept(base) => return Ok(base),
+        };
+        let kept = run.path().join(files::BASE);
+        // Of a run that was stopped before its first checkpoint.
+        if kept.is_dir() {
+            fs::remove_dir_all(&kept).with_context(|| format!("cannot remove {}", kept.display()))?;
+        }
+        if !files::link_model(&path, &kept)? {
+            let fill = |folder: &Path| Ok(tokenizer.save(folder)?);
+            let extras = Extras { fill: Some(&fill), ..Extras::default() };
+            files::save_model(&kept, &config, &params, &extras)?;
+        }
+        Ok(files::Base::of(&kept, &config, &params)?)
+    }
+}
+
 /// A trainer of adapters, the model that they are for, and how far the run has come, if it goes on.
 fn begin_adapters<O: Ops>(
     ops: O,
@@ -80,20 +118,23 @@ fn begin_adapters<O: Ops>(
     lora: &Lora,
     seed: u64,
     (B, T): (usize, usize),
-) -> Result<(Trainer<O>, Option<files::Base>, Option<State>)> {
+) -> Result<(Trainer<O>, Option<Beside>, Option<State>)> {
     match base.origin {
         Origin::Model(config, params) => {
-            let of = files::Base::of(&base.path, &config, &params)?;
-            let mut trainer = Trainer::with_adapters(ops, &config, &params, lora, B, T)?;
-            trainer.set_params(&AdapterLayout::new(&config, lora)?.init(&config, &params, seed)?)?;
-            Ok((trainer, Some(of), None))
+            let trainer = Trainer::with_adapters(ops, &config, &params, lora, seed, B, T)?;
+            Ok((trainer, Some(Beside::Model(base.path, config, params)), None))
         }
         Origin::Run(checkpoint, state) => {
             let model = checkpoint.base()?;
-            let mut trainer = Trainer::with_adapters(ops, &model.config, &model.params, lora, B, T)?;
+            let mut trainer = Trainer::with_adapters(ops, &model.config, &model.params, lora, seed, B, T)?;
+            let tensors = |layout: &AdapterLayout| layout.tensors.clone();
+            let found = checkpoint.adapters();
+            if found.map(|(layout, _)| tensors(layout)) != trainer.adapters().map(tensors) {
+                bad_input!("{}: its adapters are not those that {FILE} asks for", base.path.display());
+            }
             checkpoint.read(|array, start, values| trainer.write(array, start, values))?;
-            let of = checkpoint.adapters().map(|(_, base)| base.clone());
-            Ok((trainer, of, Some(state)))
+            let kept = found.map(|(_, base)| files::Base { path: model.path, ..base.clone() });
+            Ok((trainer, kept.map(Beside::Kept), Some(state)))
         }
     }
 }

@@ -55,6 +55,11 @@ impl Drawing {
         })
     }
 
+    /// What it allocates: tokens, of what texts hold too, and statistics.
+    pub fn room(slots: usize, V: usize) -> Result<(usize, usize)> {
+        Ok((size(&[slots, 2 + V.div_ceil(32)])?, size(&[slots, Knobs::LEN])?))
+    }
+
     /// Gives the memory back.
     pub fn free<O: Ops>(&mut self, ops: &mut O) {
         // As with the generator's own: there is no way for this to fail, and no one to tell.

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// What the text of a slot holds: a bit a token.
 struct Held {
     bits: Vec<u32>,
-    /// Whether the backend has the same bits, and that of a token that was drawn since.
+    /// Whether the backend has the same bits, and that of the token that was drawn since, if there is one.
     there: bool,
     drawn: Option<u32>,
 }
@@ -53,6 +53,11 @@ impl Drawing {
             next_uniforms: vec![0; slots],
             drawn: vec![0; slots],
         })
+    }
+
+    /// What it allocates: tokens, of what texts hold too, and statistics.
+    pub fn room(slots: usize, V: usize) -> Result<(usize, usize)> {
+        Ok((size(&[slots, 2 + V.div_ceil(32)])?, size(&[slots, Knobs::LEN])?))
     }
 
     /// Gives the memory back.
@@ -113,6 +118,11 @@ impl Drawing {
                 self.next_uniforms[b] = sampler.uniform();
             }
         }
+        // A token that was drawn and not taken has left its bit.
+        for slot in pass.slots {
+            let held = &mut self.held[*slot];
+            held.there &= held.drawn.take().is_none();
+        }
         let penalized = samplers.iter().filter(|(_, sampler)| sampler.knobs().penalty != 1.0);
         let seen = self.bring(ops, penalized.map(|(slot, _)| *slot))?;
         let (tokens, uniforms) = (self.tokens.slice(0..B), self.uniforms.slice(0..B));
@@ -122,8 +132,11 @@ impl Drawing {
         let rows = seen.map(|_| pass.rows);
         ops.sample(tokens, seen, pass.logits, knobs, uniforms, rows, B, pass.V, pass.Vp())?;
         ops.download(&mut self.drawn[..B], tokens)?;
-        for (slot, drawn) in pass.slots.iter().zip(&self.drawn) {
-            self.held[*slot].drawn = seen.map(|_| *drawn).filter(|drawn| *drawn != IGNORE);
+        // Without `seen` nothing was left.
+        if seen.is_some() {
+            for (slot, drawn) in pass.slots.iter().zip(&self.drawn) {
+                self.held[*slot].drawn = Some(*drawn).filter(|drawn| *drawn != IGNORE);
+            }
         }
         Ok(())
     }
@@ -156,8 +169,7 @@ impl Drawing {
             };
             let held = &mut self.held[slot];
             let words = held.bits.len();
-            // A token that was drawn and not taken has left its bit.
-            if !held.there || held.drawn.is_some() {
+            if !held.there {
                 ops.upload(seen.slice(slot * words..(slot + 1) * words), &held.bits)?;
                 held.there = true;
             }

@@ -8,6 +8,7 @@ use crate::attention::attention;
 use crate::batch::Text;
 use crate::block::Attend;
 use crate::drawing::{Drawing, Pass};
+use crate::layout::check_len;
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
 use crate::tensors::Tensors;
@@ -55,14 +56,7 @@ impl<O: Ops> Generator<'static, O> {
     /// no memory.
     pub fn new(mut ops: O, config: &Config, params: &[f32], slots: usize) -> Result<Generator<'static, O>> {
         let layout = Layout::new(config)?;
-        if params.len() != layout.len {
-            let message = format!(
-                "the parameters must hold {} values, in the order of the model's layout, got {}",
-                layout.len,
-                params.len()
-            );
-            return Err(Error::Config(message));
-        }
+        check_len(params, layout.len)?;
         let slot = ops.alloc(layout.len)?;
         ops.upload(slot, params)?;
         let cache = Cache::new(&mut ops, config, Tensors::new(config, &layout, slot), 0, slots)?;
@@ -215,7 +209,11 @@ pub struct Room {
     pub acts: usize,
     pub stats: usize,
     /// Its tokens; as many positions.
-    pub most: usize,
+    most: usize,
+    /// All numbers: those of passes, of slots and of drawing, what texts hold included.
+    pub toks: usize,
+    /// What is drawn by.
+    pub knobs: usize,
     /// How a step of all slots lies there.
     a: Activations,
 }
@@ -230,12 +228,16 @@ impl Room {
         let [piece, step] = shapes.map(|shape| lay_out(shape, L, Purpose::Generate, 0, 0));
         let (piece, step) = (piece?, step?);
         let rows = size(&[slots, Tmax, config.n_embd])?;
+        let most = shapes[0].N.max(shapes[1].N);
+        let (drawing, knobs) = Drawing::room(slots, config.vocab_size)?;
         Ok(Room {
             rows,
             kv: size(&[L, 2, rows])?,
             acts: piece.act_len.max(step.act_len),
             stats: piece.stat_len.max(step.stat_len),
-            most: shapes[0].N.max(shapes[1].N),
+            most,
+            toks: size(&[2, most + slots])?.saturating_add(drawing),
+            knobs,
             a: step,
         })
     }
@@ -283,7 +285,7 @@ impl Cache {
             return Err(Error::Config("the model classifies: it has no head that writes".into()));
         }
         let (Tmax, L) = (config.context, config.n_layer);
-        let Room { rows, kv, acts, stats, most, a } = Room::new(config, R, slots)?;
+        let Room { rows, kv, acts, stats, most, a, .. } = Room::new(config, R, slots)?;
         let kv: Slot<Act> = ops.alloc(kv)?;
         let acts: Slot<Act> = ops.alloc(acts)?;
         let stats: Slot<Stat> = ops.alloc(stats)?;

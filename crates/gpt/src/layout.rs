@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::{Config, Result};
+use crate::{Config, Error, Result};
 
 /// Slices start at multiples of this many elements: 256 bytes of f32, 128 of bf16, what vector loads and cache
 /// lines ask for. The gaps are 0 in parameters and gradients, and stay 0.
@@ -108,7 +108,7 @@ impl Layout {
     /// Lays out the parameters.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when the shape is none that a model can have, or is too large to count.
+    /// [`Error::Config`] when the shape is none that a model can have, or is too large to count.
     pub fn new(config: &Config) -> Result<Layout> {
         config.validate()?;
         let (C, V, Vp) = (config.n_embd, config.vocab_size, config.padded_vocab());
@@ -149,15 +149,26 @@ impl Layout {
     }
 }
 
+/// Refuses parameters that are not as many as their layout has.
+pub(crate) fn check_len(params: &[f32], len: usize) -> Result {
+    if params.len() == len {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the parameters must hold {len} values, in the order of their layout, got {}",
+        params.len()
+    )))
+}
+
 /// Copies into the parameters of a model those that it has in common with another: all but a head of other labels, or of another
 /// kind.
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) when a shape is impossible, or an array not as long as its model's.
+/// [`Error::Config`] when a shape is impossible, or an array not as long as its model's.
 pub fn carry_over(from: &Config, params: &[f32], to: &Config, into: &mut [f32]) -> Result {
     let (old, new) = (Layout::new(from)?, Layout::new(to)?);
     if (params.len(), into.len()) != (old.len, new.len) {
-        return Err(crate::Error::Config("the parameters must be as many as their models have".into()));
+        return Err(Error::Config("the parameters must be as many as their models have".into()));
     }
     let same_labels = from.labels == to.labels;
     for tensor in new.tensors.iter().filter(|tensor| same_labels || tensor.name != "score.weight") {
@@ -186,7 +197,7 @@ impl Builder {
     /// The tensors, and how long the array is that holds them.
     pub fn finish(self) -> Result<(Vec<Tensor>, usize)> {
         let len = self.len.ok_or_else(|| {
-            crate::Error::Config("the model has more parameters than this machine can count".into())
+            Error::Config("the model has more parameters than this machine can count".into())
         })?;
         Ok((self.tensors, len))
     }

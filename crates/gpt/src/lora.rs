@@ -21,7 +21,7 @@ use std::str::FromStr;
 
 use wikigpt_ops::{Act, Grad, Kind, Ops, Slot, Update};
 
-use crate::layout::Builder;
+use crate::layout::{Builder, check_len};
 use crate::{Config, Error, Layout, Result, Tensor, init};
 
 /// A linear layer of a block.
@@ -195,7 +195,7 @@ impl AdapterLayout {
     /// [`Error::Config`] when the parameters are not as many as the model has.
     pub fn init(&self, config: &Config, params: &[f32], seed: u64) -> Result<Vec<f32>> {
         let base = Layout::new(config)?;
-        check_len(params, &base)?;
+        check_len(params, base.len)?;
         let deviation = |tensor: &Tensor| {
             tensor.name.ends_with("lora_A.weight").then(|| (1.0 / (3.0 * tensor.shape[1] as f64)).sqrt())
         };
@@ -208,24 +208,13 @@ impl AdapterLayout {
     }
 }
 
-fn check_len(params: &[f32], layout: &Layout) -> Result {
-    if params.len() == layout.len {
-        return Ok(());
-    }
-    Err(Error::Config(format!(
-        "the parameters must hold {} values, in the order of the model's layout, got {}",
-        layout.len,
-        params.len()
-    )))
-}
-
 /// Adds adapters to the weights of their model, weight ← weight + b·a, and puts a classifier's head in its place.
 ///
 /// # Errors
 /// [`Error::Config`] when an array is not as long as its layout.
 pub fn merge(config: &Config, params: &mut [f32], layout: &AdapterLayout, adapters: &[f32]) -> Result {
     let base = Layout::new(config)?;
-    check_len(params, &base)?;
+    check_len(params, base.len)?;
     if adapters.len() != layout.len || layout.blocks.len() != base.blocks.len() {
         return Err(Error::Config(format!(
             "adapters of {} blocks and {} values do not belong to this model",

@@ -4,6 +4,7 @@ use wikigpt_ops::{Act, IGNORE, Ops, Slot, Stat};
 
 use crate::activations::{Activations, Low, Purpose, lay_out};
 use crate::batch::{Batch, Targets, Text, Uploaded};
+use crate::layout::check_len;
 use crate::lora::AdapterLayout;
 use crate::model::{self, Regularize};
 use crate::shape::Shape;
@@ -101,13 +102,7 @@ impl Network {
 
     /// Uploads the parameters.
     pub fn set_params<O: Ops>(&self, ops: &mut O, params: &[f32]) -> Result {
-        if params.len() != self.layout.len {
-            return Err(Error::Config(format!(
-                "the parameters must hold {} values, in the order of the model's layout, got {}",
-                self.layout.len,
-                params.len()
-            )));
-        }
+        check_len(params, self.layout.len)?;
         Ok(ops.upload(self.params, params)?)
     }
 

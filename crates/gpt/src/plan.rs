@@ -100,9 +100,9 @@ impl Bytes {
     /// # Errors
     /// [`Error::Config`] when the shape is impossible or too large to count.
     pub fn of_generator(config: &Config, R: usize, slots: usize, act_bytes: usize) -> Result<u64> {
-        let Room { kv, acts, stats, most, .. } = Room::new(config, R, slots)?;
+        let Room { kv, acts, stats, toks, knobs, .. } = Room::new(config, R, slots)?;
         let (act, stat) = (act_bytes as u64, act_bytes.max(size_of::<f32>()) as u64);
-        let parts = [(kv, act), (acts, act), (stats, stat), (2 * (most + slots), size_of::<u32>() as u64)];
+        let parts = [(kv, act), (acts, act), (stats, stat), (knobs, stat), (toks, size_of::<u32>() as u64)];
         let add = |sum: u64, (len, size): &(usize, u64)| sum.checked_add((*len as u64).checked_mul(*size)?);
         parts.iter().try_fold(0, add).ok_or_else(too_large)
     }
@@ -175,8 +175,9 @@ mod tests {
     fn a_generator_keeps_keys_and_values_of_every_position() {
         let config = Config::preset("gpt2", 50_257).unwrap();
         let [one, three] = [1, 3].map(|slots| Bytes::of_generator(&config, 0, slots, 2).unwrap());
-        // 12 blocks of 2·1024·C in bf16; of the numbers, two a slot. The largest pass is a piece of a prompt in both.
-        assert_eq!(three - one, 2 * (12 * 2 * 1024 * 768 * 2 + 2 * 4));
+        // 12 blocks of 2·1024·C in bf16; of the numbers, two a slot, two and four knobs to draw by, and a bit a token. The largest pass
+        // is a piece of a prompt in both.
+        assert_eq!(three - one, 2 * (12 * 2 * 1024 * 768 * 2 + 4 * (2 + 2 + 4 + 1571)));
         // That pass: one block's activations, the end of the stream, its norm and scratch, and the logits of one position.
         assert!((one - 12 * 2 * 1024 * 768 * 2) < 128 * 40 * 768 * 2 + 50_304 * 2);
         let error = Bytes::of_generator(&config, 0, usize::MAX / 2048, 2).unwrap_err().to_string();

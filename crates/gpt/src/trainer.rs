@@ -4,6 +4,7 @@ use wikigpt_ops::{Act, AdamW, Grad, Kind, Ops, Rounding, Slot, Stat, Ticket, Upd
 
 use crate::activations::Purpose;
 use crate::generator::Generator;
+use crate::layout::check_len;
 use crate::lora::{AdapterLayout, Lora};
 use crate::model::{self, Regularize};
 use crate::network::{Network, mean};
@@ -293,13 +294,7 @@ impl<O: Ops> Trainer<O> {
     /// # Errors
     /// [`Error::Config`] when they are not as many as there are.
     pub fn set_params(&mut self, params: &[f32]) -> Result {
-        if params.len() != self.params.len {
-            return Err(Error::Config(format!(
-                "the parameters must hold {} values, in the order of their layout, got {}",
-                self.params.len,
-                params.len()
-            )));
-        }
+        check_len(params, self.params.len)?;
         self.ops.upload(self.params, params)?;
         Ok(self.master.map_or(Ok(()), |master| self.ops.upload(master, params))?)
     }

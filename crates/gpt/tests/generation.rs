@@ -405,6 +405,41 @@ fn the_penalty_is_for_what_a_text_holds() {
     assert!(changed > 10, "{changed}: a penalty that changes nothing proves nothing");
 }
 
+/// Draws that were not gone on with, of all kinds in one pass, penalize nothing that comes after them.
+#[test]
+fn a_pass_may_be_drawn_from_again() {
+    let config = config(8);
+    let mut generator = Generator::new(Reference::new(), &config, &params(&config), 2).unwrap();
+    let sampling = Sampling { repetition_penalty: 3.0, ..Sampling::GREEDY };
+    let penal = || Sampler::new(sampling).unwrap();
+    let mut any = Sampler::new(Sampling { temperature: 50.0, ..sampling }).unwrap();
+    let (mut told, mut stale) = (0, 0);
+    for token in 0..290 {
+        let mut text = vec![token % 29];
+        for slot in 0..2 {
+            generator.prefill(slot, &text).unwrap();
+        }
+        generator.step(&[(0, 5), (1, 6)]).unwrap();
+        text.push(6);
+        let logits = generator.logits(1).unwrap().to_vec();
+        let (first, plain) = (penalized(&logits, &text, 3.0), argmax(&logits));
+        told += usize::from(penalized(&logits, &[&text[..], &[first]].concat(), 3.0) != first);
+        assert_eq!(generator.draw(1, &mut penal()).unwrap(), first);
+        assert_eq!(generator.draw(1, &mut greedy()).unwrap(), plain);
+        assert_eq!(generator.draw(1, &mut penal()).unwrap(), first, "after a draw without a penalty");
+        // The other slot's draw is of the plain token here, which is the one that is gone on with.
+        let other = generator.draw(1, &mut any).unwrap();
+        generator.draw(0, &mut penal()).unwrap();
+        generator.step(&[(0, 5), (1, plain)]).unwrap();
+        text.push(plain);
+        let logits = generator.logits(1).unwrap().to_vec();
+        let second = penalized(&logits, &text, 3.0);
+        stale += usize::from(penalized(&logits, &[&text[..], &[other]].concat(), 3.0) != second);
+        assert_eq!(generator.draw(1, &mut penal()).unwrap(), second, "after another slot's draw");
+    }
+    assert!(told > 0 && stale > 0, "{told} and {stale}: texts that tell nothing");
+}
+
 #[test]
 fn logits_that_nothing_can_be_drawn_from_are_named() {
     let config = config(8);

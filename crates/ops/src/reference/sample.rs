@@ -105,13 +105,16 @@ fn penalized(logit: f64, penalty: f64) -> f64 {
 /// Keeps the finite logits, with top-k (0: all) no smaller ones than the k-th.
 fn keep_largest(candidates: &mut Vec<Candidate>, k: usize) {
     let mut least = f64::MIN;
-    if (1..candidates.len()).contains(&k) {
+    let selects = (1..candidates.len()).contains(&k);
+    if selects {
         let by_size = |a: &Candidate, b: &Candidate| b.x.total_cmp(&a.x);
         least = candidates.select_nth_unstable_by(k - 1, by_size).1.x.max(least);
+    }
+    candidates.retain(|candidate| candidate.x >= least);
+    if selects {
         // Selection shuffles; sums go in the order of tokens.
         candidates.sort_unstable_by_key(|candidate| candidate.token);
     }
-    candidates.retain(|candidate| candidate.x >= least);
 }
 
 /// Drops the candidates before which likelier ones already sum to p.

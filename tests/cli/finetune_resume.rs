@@ -151,11 +151,16 @@ fn a_signal_says_how_to_go_on() {
 fn a_test_that_is_stopped_is_no_test() {
     let workshop = Workshop::new();
     let out = workshop.at("run");
-    // So many that they take a while.
-    workshop.write("test.csv", &csv(&examples(60_000, 9001)));
-    let mut child = finetune(&workshop, &out, "--epochs 1").stderr(Stdio::piped()).spawn().unwrap();
+    // So many that a signal comes before the last.
+    workshop.write("test.csv", &csv(&examples(150_000, 9001)));
+    let mut child =
+        finetune(&workshop, &out, "--epochs 1 --checkpoint-every 4").stderr(Stdio::piped()).spawn().unwrap();
+    // The checkpoint before the last goes once the run is past its last look for a signal, just before the test.
     wait_for_lines(&out, &mut child, 8);
-    sleep(Duration::from_millis(300));
+    while checkpoint(&out, 4).exists() || !checkpoint(&out, 7).exists() {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
+        sleep(Duration::from_millis(1));
+    }
     assert!(Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
@@ -169,7 +174,7 @@ fn a_test_that_is_stopped_is_no_test() {
     assert!(resume(&out, "").output().unwrap().status.success());
     assert_eq!(best_and_last(&out), last);
     let report = json(&fs::read_to_string(out.join("classification.json")).unwrap());
-    assert_eq!(report["sets"]["test"]["texts"], 60_000);
+    assert_eq!(report["sets"]["test"]["texts"], 150_000);
 }
 
 /// The best checkpoint is the first of equals here, and the last another.
@@ -194,10 +199,20 @@ fn the_best_is_the_model_and_not_the_last() {
     assert_eq!(found["weights"], path(&best.join("model.safetensors")));
     assert_eq!(found["checkpoints"].as_object().unwrap().len(), 2);
     // A damaged best is passed over, with a warning.
+    let tested = fs::read(out.join(FILES[0])).unwrap();
     fs::write(best.join("model.safetensors"), b"gone").unwrap();
     assert_eq!(labelled(&out), labelled(&last));
     let output = run(["inspect", path(&out)]);
     assert!(text(&output.stdout).contains("damaged"), "{}", text(&output.stdout));
+    // So it is by the run itself, when that is to test its model.
+    let output = resume(&out, "").output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let step = last.to_str().unwrap().rsplit('-').next().unwrap().trim_start_matches('0');
+    let expected =
+        ["passing over a damaged checkpoint", &format!("the best was that of step {step}"), path(&last)];
+    assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+    assert_ne!(fs::read(out.join(FILES[0])).unwrap(), tested, "another model's predictions");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use wikigpt_gpt::files::{Base, Checkpoint, Checkpoints};
+use wikigpt_gpt::files::{Base, Checkpoints, Found};
 use wikigpt_gpt::{Regularize, Trainer};
 use wikigpt_ops::{AdamW, Ops, Rounding, Update};
 
@@ -242,12 +242,19 @@ impl<'a, O: Ops, K: Task> Tuning<'a, O, K> {
             self.log.say(&format!("stopped after {step} of {steps} steps; {model}\n{go_on}"));
             return Ok(());
         }
-        let (best, path) = best.expect("a model that was measured, with figures that are numbers");
+        let (mut best, mut path) = best.expect("a model that was measured, with figures that are numbers");
         let time = progress::duration(begun.elapsed().as_secs_f64());
         self.prune()?;
         if best != step {
-            let checkpoint = Checkpoint::open(&path)?;
+            // A damaged one is passed over, as by everyone who is given the run.
+            let Some(Found { checkpoint, warnings }) = self.checkpoints.best_good()? else {
+                bail!("{run}: its checkpoints are gone");
+            };
+            for warning in warnings {
+                self.log.say(&format!("warning: {warning}"));
+            }
             checkpoint.read(|array, start, values| self.trainer.write(array, start, values))?;
+            (best, path) = (checkpoint.step(), checkpoint.folder().to_path_buf());
         }
         let Some(text) = self.task.finish(&mut self.trainer, self.run.path())? else {
             self.log.say(&format!(

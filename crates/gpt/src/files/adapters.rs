@@ -320,7 +320,8 @@ pub(super) fn base_of(folder: &Path) -> Result<PathBuf> {
     let name = read(&path)?.base_model_name_or_path.unwrap_or_default();
     // A run keeps its model, wherever it is moved to.
     let kept = folder.parent().filter(|_| folder.join(STATE).is_file()).and_then(Path::parent);
-    let kept = kept.map(|run| run.join(BASE)).filter(|kept| kept.is_dir());
+    // In full, for it is written down where others read it.
+    let kept = kept.and_then(|run| run.join(BASE).canonicalize().ok());
     // As transformers has it, relative to where the program runs; or beside the adapters.
     let named = [PathBuf::from(&name), folder.join(&name)].into_iter().filter(|_| !name.is_empty());
     kept.into_iter().chain(named).find(|place| place.exists()).ok_or_else(|| {

@@ -117,7 +117,7 @@ fn learning_rate(config: &Config, adapters: bool) -> f64 {
         (0..=384, false) => 5e-4,
         (385..=1024, false) => 5e-5,
         (_, false) => 2e-5,
-        (0..=384, true) => 2e-3,
+        (0..=384, true) => 1e-3,
         (385..=1024, true) => 5e-4,
         (_, true) => 2e-4,
     }

@@ -255,9 +255,7 @@ impl Adapters {
 /// [`load_model`](super::load_model) and [`save_model`](super::save_model).
 pub fn export_adapters(path: &Path, base: Option<&Path>, out: &Path, extras: &Extras) -> Result {
     let found = model_path(path)?;
-    if !found.weights.ends_with(ADAPTER_WEIGHTS) {
-        return Err(file(path, "a model that is whole, not adapters that are for another"));
-    }
+    found.check_adapters()?;
     let mut adapters = Adapters::open_any(&found.folder)?;
     adapters.base.path = match base {
         Some(base) => base.to_path_buf(),
@@ -280,7 +278,7 @@ pub fn export_adapters(path: &Path, base: Option<&Path>, out: &Path, extras: &Ex
 /// [`Error::File`] when there is no model; [`Error::Io`] when the system refuses.
 pub fn link_model(from: &Path, to: &Path) -> Result<bool> {
     let found = model_path(from)?;
-    if found.kind == ModelKind::Safetensors || found.weights.ends_with(ADAPTER_WEIGHTS) {
+    if found.kind == ModelKind::Safetensors || found.has_adapters() {
         return Ok(false);
     }
     let new = NewFolder::vacant(to)?;
@@ -308,7 +306,7 @@ pub fn link_model(from: &Path, to: &Path) -> Result<bool> {
 /// The shape of a model whose values are not asked for.
 fn shape_of(path: &Path) -> Result<Config> {
     let found = model_path(path)?;
-    if found.weights.ends_with(ADAPTER_WEIGHTS) {
+    if found.has_adapters() {
         return Ok(load_model(path)?.config);
     }
     Ok(Weights::open(&found.folder.join(CONFIG), &found.weights)?.config)

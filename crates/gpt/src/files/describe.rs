@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::adapters::{ADAPTER_WEIGHTS, Adapters, Base};
+use super::adapters::{Adapters, Base};
 use super::archive::Archive;
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::huggingface::{CONFIG, Weights};
@@ -73,7 +73,7 @@ pub fn describe(path: &Path) -> Result<Description> {
         return Ok(of(ModelKind::Safetensors, &archive));
     }
     let found = model_path(path)?;
-    let mut description = match found.weights.ends_with(ADAPTER_WEIGHTS) {
+    let mut description = match found.has_adapters() {
         true => of_adapters(found.kind, &found.folder)?,
         false => {
             let weights = Weights::open(&found.folder.join(CONFIG), &found.weights)?;

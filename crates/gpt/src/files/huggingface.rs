@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::adapters::{ADAPTER_WEIGHTS, Adapters, Base, base_of};
+use super::adapters::{Adapters, Base, base_of};
 use super::archive::{Archive, file};
 use super::checkpoint::Checkpoint;
 use super::config_json::{self, Settings};
@@ -60,13 +60,14 @@ const MOST_ADAPTERS: usize = 16;
 
 fn load(path: &Path, base: Option<&Path>, depth: usize) -> Result<Model> {
     let found = model_path(path)?;
-    let ModelPath { kind, folder, mut warnings, .. } = found;
-    let path = if kind == ModelKind::Safetensors { found.weights.clone() } else { folder.clone() };
-    if !found.weights.ends_with(ADAPTER_WEIGHTS) {
-        if base.is_some() {
-            return Err(file(&path, "a model that is whole, not adapters that are for another"));
-        }
-        let weights = Weights::open(&folder.join(CONFIG), &found.weights)?;
+    if base.is_some() {
+        found.check_adapters()?;
+    }
+    let has_adapters = found.has_adapters();
+    let ModelPath { kind, folder, weights: held, mut warnings, .. } = found;
+    let path = if kind == ModelKind::Safetensors { held.clone() } else { folder.clone() };
+    if !has_adapters {
+        let weights = Weights::open(&folder.join(CONFIG), &held)?;
         let params = weights.read()?;
         warnings.extend(weights.warning);
         return Ok(Model { folder, path, config: weights.config, params, warnings });

@@ -41,6 +41,21 @@ pub struct ModelPath {
     pub warnings: Vec<String>,
 }
 
+impl ModelPath {
+    /// Whether it is adapters, which are for another model.
+    pub fn has_adapters(&self) -> bool {
+        self.weights.ends_with(ADAPTER_WEIGHTS)
+    }
+
+    /// Refuses a model that is whole.
+    pub(super) fn check_adapters(&self) -> Result {
+        if self.has_adapters() {
+            return Ok(());
+        }
+        Err(file(&self.folder, "a model that is whole, not adapters that are for another"))
+    }
+}
+
 /// Finds the model that a path means. Of a checkpoint, the files are checked to be whole.
 ///
 /// # Errors
